@@ -1,0 +1,28 @@
+"""Plans: few-step samplers as data (`Plan`), how to write one (`Trace`), grids, order, law, files."""
+
+from __future__ import annotations
+
+from . import grids
+from .files import load
+from .grids import Grid, Point
+from .hooks import Hook
+from .order import order
+from .plan import Plan, Tableau
+from .trace import SAMPLERS, VARIANTS, Form, Trace, Variant, sampler
+
+__all__ = [
+    "SAMPLERS",
+    "VARIANTS",
+    "Form",
+    "Grid",
+    "Hook",
+    "Plan",
+    "Point",
+    "Tableau",
+    "Trace",
+    "Variant",
+    "grids",
+    "load",
+    "order",
+    "sampler",
+]

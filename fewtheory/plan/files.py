@@ -1,0 +1,107 @@
+"""Plans in files: JSON, exact to the last bit, written whole or not at all, never code."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path as FilePath
+from typing import Any
+
+import numpy as np
+
+from .hooks import Hook
+from .plan import Plan
+
+FORMAT, VERSION = "fewtheory-plan", 1
+ARRAYS = ("P", "B", "C", "d", "lam", "alpha", "sigma", "t")
+
+
+def write_whole(file: str | os.PathLike[str], text: str) -> None:
+    """Write a text file under a temporary name beside it, then rename it."""
+    target = FilePath(file)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with open(temporary, "x", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def save(plan: Plan, file: str | os.PathLike[str]) -> None:
+    """See `Plan.save`."""
+    record: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": plan.name,
+        "prediction": plan.prediction,
+        "hooks": [{"name": h.name, "settings": dict(h.settings)} for h in plan.hooks],
+        "settings": {k: _plain(v) for k, v in plan.settings.items()},
+    }
+    for name in ARRAYS:
+        value = getattr(plan, name)
+        flat = [v if np.isfinite(v) else repr(float(v)) for v in value.ravel().tolist()]
+        record[name] = {"shape": list(value.shape), "values": flat}
+    write_whole(file, json.dumps(record, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON: numbers, strings and sequences of them; else its text."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return repr(value)
+
+
+def load(file: str | os.PathLike[str]) -> Plan:
+    """Read a plan written by `Plan.save`.
+
+    Raises ValueError that names the file and the field for anything else. A loaded plan has no
+    `family`: give one to `Plan.order`.
+    """
+
+    def bad(field: str, why: str) -> ValueError:
+        return ValueError(f"load: {os.fspath(file)}: field {field!r} {why}")
+
+    try:
+        record = json.loads(FilePath(file).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"load: {os.fspath(file)}: not a plan file (not JSON: {error})") from None
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise bad("format", f"must be {FORMAT!r}")
+    if record.get("version") != VERSION:
+        raise bad("version", f"must be {VERSION}, got {record.get('version')!r}")
+    arrays = {}
+    for name in ARRAYS:
+        try:
+            entry = record[name]
+            values = np.array([float(v) for v in entry["values"]], dtype=np.float64)
+            arrays[name] = values.reshape([int(k) for k in entry["shape"]])
+        except (KeyError, TypeError, ValueError) as error:
+            raise bad(name, f"is not an array ({error})") from None
+    for name in ("name", "prediction"):
+        if not isinstance(record.get(name), str):
+            raise bad(name, "must be a string")
+    try:
+        hooks = tuple(Hook(h["name"], h["settings"]) for h in record["hooks"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise bad("hooks", f"is not a list of hooks ({error})") from None
+    settings = record.get("settings")
+    if not isinstance(settings, dict):
+        raise bad("settings", "must be an object")
+    try:
+        return Plan(
+            **arrays,
+            name=record["name"],
+            prediction=record["prediction"],
+            hooks=hooks,
+            settings=settings,
+        )
+    except ValueError as error:
+        raise ValueError(f"load: {os.fspath(file)}: {error}") from None

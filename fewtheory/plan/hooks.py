@@ -1,0 +1,56 @@
+"""What a run may do that is not linear in the state and the model outputs.
+
+A hook acts on the data prediction of each evaluation. It is named, so that a plan with one can be
+saved without code, and a plan with one says that it is not linear: no tableau describes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from ..arrays import Array, namespace, quantile
+from ..errors import number, one_of
+
+
+def dynamic_threshold(x0: Array, ratio: float = 0.995, max_value: float = 1.0) -> Array:
+    """clip(x0, -s, s) max_value / s with s = max(quantile_ratio(|x0|), max_value), a sample.
+
+    x0: (n, *event), the quantile runs over the event. The result lies in [-max_value, max_value]
+    and is scale-free where the quantile exceeds max_value, hence not linear.
+    Source: Saharia et al. (Imagen); sheet `dpm-solver-pp`, "Dynamic thresholding", C8.
+    """
+    number("dynamic_threshold", "ratio", ratio, 0.0, 1.0)
+    xp = namespace(x0)
+    flat = xp.reshape(x0, (x0.shape[0], -1))
+    s = xp.clip(quantile(xp.abs(flat), ratio), min=max_value)[:, None]
+    clipped = xp.minimum(xp.maximum(flat, -s), s) * (max_value / s)
+    return xp.reshape(clipped, x0.shape)
+
+
+def static_threshold(x0: Array, max_value: float = 1.0) -> Array:
+    """clip(x0, -max_value, max_value)."""
+    return namespace(x0).clip(x0, min=-max_value, max=max_value)
+
+
+HOOKS: Mapping[str, Callable[..., Array]] = MappingProxyType(
+    {"dynamic_threshold": dynamic_threshold, "static_threshold": static_threshold}
+)
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A named hook with its settings, e.g. Hook("dynamic_threshold", {"ratio": 0.995})."""
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        one_of("Hook", "name", self.name, HOOKS)
+        for key, value in self.settings.items():
+            number("Hook", key, value, 0.0)
+
+    def __call__(self, x0: Array) -> Array:
+        return HOOKS[self.name](x0, **self.settings)

@@ -1,0 +1,144 @@
+"""Running a plan: the loop that every sampler of the package shares.
+
+Before the first model call the plan is compiled for the model's path and prediction into a list of
+(time, terms); the loop then only calls the model and adds. A state in half precision is updated in
+float32. Nothing is ever written into the caller's array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..arrays import Array, Rng, as_like, linear_combination, namespace, standard_normal
+from ..errors import fail, state
+from ..model import Level, Model, conversion
+from ..paths import Path
+from .plan import Plan
+
+
+class Row(NamedTuple):
+    """One node: whether and when to call the model, then how to make the next state."""
+
+    t: float | None  # None: the node is not evaluated
+    to_data: tuple[float, float]  # (p, q) of x_0 = p u + q m, for hooks
+    slots: tuple[int, ...]  # operands of the next state
+    coefficients: tuple[Any, ...]  # floats, or arrays over the event
+    constant: Any  # None, or d
+    noises: tuple[int, ...]  # noise slots to draw first
+    dead: tuple[int, ...]  # slots not used again
+
+
+def compile_rows(plan: Plan, path: Path, prediction: str) -> list[Row]:
+    """The plan as a program for a model of this path and prediction.
+
+    Slots: states at 0..n, model outputs at n+1.., noises at 2n+1...
+    """
+    moved = plan.on(path)
+    path.check_t("Plan.run", moved.t[:-1], "the plan's levels as t")
+    n, evaluated = plan.nodes - 1, plan.evaluated
+    level = Level(moved.alpha[:-1], moved.sigma[:-1])
+    if prediction == "velocity":
+        level = Level.at(path, moved.t[:-1])
+    p, q = (np.broadcast_to(c, (n,)) for c in conversion(prediction, "data", level))
+    P, B = moved.P, moved.B
+    if not plan.hooks:
+        extra = B.ndim - 2
+        shift = B * p.reshape((-1,) + (1,) * extra)
+        P = P.reshape(P.shape + (1,) * (shift.ndim - P.ndim)) + np.pad(
+            shift, [(0, 0), (0, 1)] + [(0, 0)] * extra
+        )
+        B = B * q.reshape((-1,) + (1,) * extra)
+    terms = [
+        [(j, P[i, j]) for j in range(i) if np.any(P[i, j])]
+        + [(n + 1 + j, B[i, j]) for j in range(i) if np.any(B[i, j])]
+        + [(2 * n + 1 + k, c) for k, c in enumerate(moved.C[i]) if np.any(c)]
+        for i in range(n + 1)
+    ]
+    last_use = {slot: i for i, row in enumerate(terms) for slot, _ in row}
+    first_use: dict[int, int] = {}
+    for i, row in enumerate(terms):
+        for slot, _ in row:
+            first_use.setdefault(slot, i)
+    rows = []
+    for i in range(n):
+        used = terms[i + 1]
+        rows.append(
+            Row(
+                t=float(moved.t[i]) if evaluated[i] else None,
+                to_data=(float(p[i]), float(q[i])),
+                slots=tuple(s for s, _ in used),
+                coefficients=tuple(float(c) if np.ndim(c) == 0 else c for _, c in used),
+                constant=moved.d[i + 1] if np.any(moved.d[i + 1]) else None,
+                noises=tuple(s for s, _ in used if s > 2 * n and first_use[s] == i + 1),
+                dead=tuple(s for s in last_use if last_use[s] == i + 1),
+            )
+        )
+    return rows
+
+
+def _program(plan: Plan, path: Path, prediction: str) -> list[Row]:
+    key = (path, prediction)
+    if key not in plan._programs:
+        plan._programs[key] = compile_rows(plan, path, prediction)
+    return plan._programs[key]
+
+
+def run(
+    plan: Plan,
+    model: Model,
+    x: Array,
+    rng: Rng = None,
+    *,
+    callback: Callable[[int, Array], None] | None = None,
+    **cond: Any,
+) -> Array:
+    """See `Plan.run`."""
+    xp = state("Plan.run", "x", x)
+    if not isinstance(model, Model):
+        raise TypeError(f"Plan.run: model must be a fewtheory Model, got {type(model).__name__}")
+    if not bool(xp.all(xp.isfinite(x))):
+        raise fail("Plan.run", "x", "finite", x)
+    if plan.stochastic and rng is None:
+        raise ValueError(f"Plan.run: rng must be given: {plan.name!r} draws noise, got None")
+    rows = _program(plan, model.path, model.prediction)
+    function, given, n = model.function, {**model.cond, **cond}, plan.nodes - 1
+    half = xp.finfo(x.dtype).bits < 32
+    slots: list[Any] = [None] * (2 * n + 1 + plan.C.shape[1])
+    u = slots[0] = xp.astype(x, xp.float32) if half else x
+    for i, row in enumerate(rows):
+        if callback is not None:
+            callback(i, u)
+        if row.t is not None:
+            m = function(xp.astype(u, x.dtype) if half else u, row.t, **given)
+            if m.shape != x.shape:
+                raise ValueError(f"Plan.run: the model must return shape {x.shape}, got {m.shape}")
+            if half:
+                m = xp.astype(m, xp.float32)
+            for hook in plan.hooks:
+                m = hook(linear_combination(row.to_data, (u, m)) if hook is plan.hooks[0] else m)
+            slots[n + 1 + i] = m
+        for k in row.noises:
+            slots[k] = standard_normal(rng, x.shape, u)
+        u = _combine(row, slots, u)
+        slots[i + 1] = u
+        for k in row.dead:
+            slots[k] = None
+    if callback is not None:
+        callback(n, u)
+    return xp.astype(u, x.dtype) if half else u
+
+
+def _combine(row: Row, slots: list[Any], like: Array) -> Array:
+    coefficients = row.coefficients
+    if any(not isinstance(c, float) for c in coefficients):
+        coefficients = tuple(c if isinstance(c, float) else as_like(c, like) for c in coefficients)
+    if not row.slots:  # a constant row
+        total = namespace(like).zeros_like(like)
+    else:
+        total = linear_combination(coefficients, [slots[k] for k in row.slots])
+    if row.constant is not None:
+        total = total + as_like(row.constant, like)
+    return total

@@ -1,0 +1,217 @@
+"""Writing a sampler as its paper does, and getting its coefficients.
+
+A sampler is ordinary code over symbols: `trace.evaluate(x, level)` stands for a model call,
+`trace.noise()` for a fresh N(0, I), and +, -, * build the state. What comes out is not a sample but
+the step form of the plan. The state is a linear form in the nodes, model outputs and noises, and
+evaluating it makes it a node.
+
+    @sampler(Variant("DDIM", order=1))
+    def ddim(path, grid):
+        trace = Trace(ddim, path, grid)
+        x = trace.start
+        for s, t in trace.steps():
+            x, m = trace.evaluate(x, s)
+            x = t.sigma / s.sigma * x + (t.alpha - t.sigma / s.sigma * s.alpha) * m
+        return trace.plan(x)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..errors import fail, one_of
+from ..model import PREDICTIONS, Level, conversion
+from ..paths import Path
+from . import grids
+from .grids import Grid, Point
+from .hooks import Hook
+from .plan import Plan
+
+Symbol = tuple[str, int]  # ("u", node), ("m", node), ("xi", noise) or ("1", 0)
+Coefficient = Any  # a float, or an array over the event
+
+
+class Form:
+    """A linear form in nodes, model outputs, noises and 1: what a sampler's state is."""
+
+    __slots__ = ("terms",)
+    __array_ufunc__ = None  # numpy scalars leave `c * form` to __rmul__
+
+    def __init__(self, terms: Mapping[Symbol, Coefficient]):
+        self.terms = dict(terms)
+
+    def __add__(self, other: Form | float) -> Form:
+        if not isinstance(other, Form):
+            other = Form({("1", 0): other} if np.any(other) else {})
+        out = dict(self.terms)
+        for symbol, c in other.terms.items():
+            out[symbol] = out[symbol] + c if symbol in out else c
+        return Form(out)
+
+    def __mul__(self, scale: Coefficient) -> Form:
+        return Form({symbol: c * scale for symbol, c in self.terms.items()})
+
+    def __neg__(self) -> Form:
+        return self * -1.0
+
+    def __sub__(self, other: Form | float) -> Form:
+        return self + (-other)
+
+    def __truediv__(self, scale: Coefficient) -> Form:
+        return self * (1 / scale)
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+
+class Trace:
+    """Records the step form of a sampler while the sampler runs on symbols.
+
+    `made_by` is the sampler (so that the plan can be made again on a finer grid), `settings` its
+    keyword arguments, `prediction` the form in which it integrates the model.
+    """
+
+    def __init__(
+        self,
+        made_by: Callable[..., Plan],
+        path: Path,
+        grid: Grid | Any,
+        settings: Mapping[str, Any] | None = None,
+        prediction: str = "data",
+    ):
+        one_of(made_by.__name__, "prediction", prediction, PREDICTIONS)
+        self.made_by, self.path, self.prediction = made_by, path, prediction
+        self.settings = dict(settings or {})
+        self.grid = grids.of(path, grid)
+        self.points: list[Point] = [self.grid[0]]
+        self.rows: list[Form] = [Form({})]
+        self.start = Form({("u", 0): 1.0})
+        self._noises = 0
+        self._evaluated: set[int] = set()
+
+    def steps(self) -> Iterator[tuple[Point, Point]]:
+        """The grid's intervals (s, t), from noise to data."""
+        points = [self.grid[i] for i in range(self.grid.steps + 1)]
+        return zip(points, points[1:], strict=False)
+
+    def node(self, x: Form, level: Point) -> Form:
+        """The state as a node of its own at this level, so that later rows may refer to it."""
+        here = len(self.rows) - 1
+        if x.terms == {("u", here): 1.0} and self.points[here] == level:
+            return x
+        self.rows.append(x)
+        self.points.append(level)
+        return Form({("u", len(self.rows) - 1): 1.0})
+
+    def evaluate(self, x: Form, level: Point) -> tuple[Form, Form]:
+        """(the state as a node, the model's output there in the sampler's prediction)."""
+        at = self.node(x, level)
+        i = len(self.rows) - 1
+        self._evaluated.add(i)
+        return at, Form({("m", i): 1.0})
+
+    def velocity(self, x: Form, level: Point) -> tuple[Form, Form]:
+        """(the state as a node, dx/dt there on the sampler's own path)."""
+        at, m = self.evaluate(x, level)
+        p, q = conversion(self.prediction, "velocity", Level.at(self.path, level.t))
+        return at, p * at + q * m
+
+    def noise(self) -> Form:
+        """A fresh N(0, I) of the event's shape."""
+        self._noises += 1
+        return Form({("xi", self._noises - 1): 1.0})
+
+    def plan(self, x: Form, hooks: tuple[Hook, ...] = (), refinable: bool = True) -> Plan:
+        """The plan whose output is x, at the grid's last level.
+
+        refinable: whether the sampler, called with the same settings, makes sense on a finer grid.
+        """
+        rows = [*self.rows, x]
+        points = [*self.points, self.grid[self.grid.steps]]
+        n = len(rows) - 1
+        blocks = {
+            "u": np.zeros((n + 1, n + 1)),
+            "m": np.zeros((n + 1, n)),
+            "xi": np.zeros((n + 1, self._noises)),
+            "1": np.zeros((n + 1, 1)),
+        }
+        for i, row in enumerate(rows):
+            for (kind, j), c in row.terms.items():
+                if np.ndim(c) > blocks[kind].ndim - 2:
+                    blocks[kind] = _with_event(blocks[kind], np.shape(c))
+                blocks[kind][i, j] = c
+        lam = np.array([p.lam for p in points])
+        return Plan(
+            P=blocks["u"],
+            B=blocks["m"],
+            C=blocks["xi"],
+            d=blocks["1"][:, 0],
+            lam=lam,
+            alpha=np.array([p.alpha for p in points]),
+            sigma=np.array([p.sigma for p in points]),
+            t=np.array([p.t for p in points]),
+            prediction=self.prediction,
+            hooks=hooks,
+            name=self.made_by.__name__,
+            settings=self.settings,
+            family=self._family() if refinable else None,
+        )
+
+    def _family(self) -> Callable[[int], Plan]:
+        made_by, path, grid, settings = self.made_by, self.path, self.grid, self.settings
+
+        def finer(parts: int) -> Plan:
+            return made_by(path, grid.refined(parts), **settings)
+
+        return finer
+
+
+def _with_event(block: np.ndarray, event: tuple[int, ...]) -> np.ndarray:
+    wider = np.zeros(block.shape[:2] + event)
+    wider += block.reshape(block.shape[:2] + (1,) * len(event))
+    return wider
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A named way to call a sampler, and what the sampler says of itself then.
+
+    `order` is that of the probability-flow ODE, or the weak order of the law for stochastic ones;
+    `per_step` the evaluations an interval of the grid costs.
+    """
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    order: int = 1
+    per_step: int = 1
+    stochastic: bool = False
+
+    sampler: str = ""
+
+    def __call__(self, path: Path, grid: Grid | Any) -> Plan:
+        """The plan of this variant."""
+        return SAMPLERS[self.sampler](path, grid, **self.settings)
+
+
+SAMPLERS: dict[str, Callable[..., Plan]] = {}
+VARIANTS: list[Variant] = []
+F = TypeVar("F", bound=Callable[..., Plan])
+
+
+def sampler(*variants: Variant) -> Callable[[F], F]:
+    """Registers a function that returns a Plan, with the facts that it states of its variants."""
+
+    def register(function: F) -> F:
+        name = function.__name__
+        if name in SAMPLERS:
+            raise fail("sampler", "function", "registered once", name)
+        SAMPLERS[name] = function
+        for v in variants:
+            VARIANTS.append(Variant(v.name, v.settings, v.order, v.per_step, v.stochastic, name))
+        return function
+
+    return register

@@ -1,0 +1,13 @@
+"""Testbeds: laws about which the truth is known in closed form. One file a law.
+
+Every testbed gives, on any path: `at(path, t)` (the law of x_t), `sample`, `log_prob`, `model(path,
+prediction)` (the exact denoiser as a `Model`), `flow(path)` (the exact flow map (x, t, s)),
+`average_velocity(path)` and `posterior(path, x, t)` (the law of x_0 given x_t).
+"""
+
+from __future__ import annotations
+
+from .gaussian import Gaussian
+from .product import ProductMixture, mixture_1d
+
+__all__ = ["Gaussian", "ProductMixture", "mixture_1d"]
