@@ -37,7 +37,8 @@ def is_numpy(array: Array) -> bool:
 def as_like(value: Any, like: Array) -> Array:
     """`value` (float64 NumPy or a number) as an array of the kind, dtype and device of `like`."""
     xp = namespace(like)
-    return xp.asarray(value, dtype=like.dtype, device=array_api_compat.device(like))
+    own = np.array(value)  # a copy: torch shares memory, and constants are read-only
+    return xp.asarray(own, dtype=like.dtype, device=array_api_compat.device(like))
 
 
 def to_numpy(array: Array) -> np.ndarray:
@@ -142,31 +143,34 @@ def uniform(rng: Rng, shape: Sequence[int], like: Array) -> Array:
     return drawn.to(like.device, like.dtype) if is_torch(like) else as_like(to_numpy(drawn), like)
 
 
-def needs_grad(*arrays: Array) -> bool:
-    """Whether torch records a graph through any of these arrays."""
-    return any(getattr(a, "requires_grad", False) for a in arrays)
-
-
 def linear_combination(coefficients: Sequence[Any], arrays: Sequence[Array]) -> Array:
-    """sum_k c_k x_k in a new buffer; c_k are Python floats, or arrays that broadcast.
+    """sum_k c_k x_k in a new buffer; c_k are Python floats, or arrays that broadcast."""
+    if all(type(c) is float for c in coefficients):
+        return scalar_combination(coefficients, arrays)
+    total = arrays[0] * coefficients[0]
+    for c, x in zip(coefficients[1:], arrays[1:], strict=True):
+        total = total + c * x
+    return total
+
+
+def scalar_combination(coefficients: Sequence[float], arrays: Sequence[Array]) -> Array:
+    """sum_k c_k x_k for Python floats and arrays of one shape.
 
     In place after the first product where nothing requires a gradient, so that a step of a
     sampler costs one pass over memory for each term and one allocation.
     """
-    first, in_place = arrays[0], not needs_grad(*arrays)
-    total = first * coefficients[0]
-    if is_torch(first):
-        for c, x in zip(coefficients[1:], arrays[1:], strict=True):
-            if not isinstance(c, float):
-                total = total + c * x
-            elif in_place and total.shape == x.shape:
-                total.add_(x, alpha=c)
+    total, rest = arrays[0] * coefficients[0], range(1, len(arrays))
+    if is_torch(total):
+        for k in rest:
+            x = arrays[k]
+            if x.requires_grad or total.requires_grad:
+                total = total.add(x, alpha=coefficients[k])
             else:
-                total = total.add(x, alpha=c)
-        return total
-    for c, x in zip(coefficients[1:], arrays[1:], strict=True):
-        if in_place and is_numpy(total) and total.shape == x.shape:
-            total += c * x
-        else:
-            total = total + c * x
+                total.add_(x, alpha=coefficients[k])
+    elif is_numpy(total):
+        for k in rest:
+            total += coefficients[k] * arrays[k]
+    else:
+        for k in rest:
+            total = total + coefficients[k] * arrays[k]
     return total

@@ -79,7 +79,8 @@ class Path:
             low, high = (float(host.min()), float(host.max())) if host.size else (1.0, 1.0)
         slack = SLACK * max(1.0, self.t_max)
         if not (self.t_min - slack <= low and high <= self.t_max + slack):
-            raise fail(where, argument, f"in [{self.t_min:g}, {self.t_max:g}] on {self!r}", t)
+            outside = low if low < self.t_min - slack else high
+            raise fail(where, argument, f"in [{self.t_min:g}, {self.t_max:g}] on {self!r}", outside)
 
 
 def _apply(function: Callable[[Any, Array], Array], t: Array) -> Array:

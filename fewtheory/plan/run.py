@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays import Array, Rng, as_like, linear_combination, namespace, standard_normal
+from ..arrays import (
+    Array,
+    Rng,
+    as_like,
+    linear_combination,
+    namespace,
+    scalar_combination,
+    standard_normal,
+)
 from ..errors import fail, state
 from ..model import Level, Model, conversion
 from ..paths import Path
@@ -26,6 +34,7 @@ class Row(NamedTuple):
     to_data: tuple[float, float]  # (p, q) of x_0 = p u + q m, for hooks
     slots: tuple[int, ...]  # operands of the next state
     coefficients: tuple[Any, ...]  # floats, or arrays over the event
+    elementwise: bool  # some coefficient is an array
     constant: Any  # None, or d
     noises: tuple[int, ...]  # noise slots to draw first
     dead: tuple[int, ...]  # slots not used again
@@ -71,6 +80,7 @@ def compile_rows(plan: Plan, path: Path, prediction: str) -> list[Row]:
                 to_data=(float(p[i]), float(q[i])),
                 slots=tuple(s for s, _ in used),
                 coefficients=tuple(float(c) if np.ndim(c) == 0 else c for _, c in used),
+                elementwise=any(np.ndim(c) > 0 for _, c in used),
                 constant=moved.d[i + 1] if np.any(moved.d[i + 1]) else None,
                 noises=tuple(s for s, _ in used if s > 2 * n and first_use[s] == i + 1),
                 dead=tuple(s for s in last_use if last_use[s] == i + 1),
@@ -132,13 +142,15 @@ def run(
 
 
 def _combine(row: Row, slots: list[Any], like: Array) -> Array:
-    coefficients = row.coefficients
-    if any(not isinstance(c, float) for c in coefficients):
-        coefficients = tuple(c if isinstance(c, float) else as_like(c, like) for c in coefficients)
     if not row.slots:  # a constant row
         total = namespace(like).zeros_like(like)
     else:
-        total = linear_combination(coefficients, [slots[k] for k in row.slots])
+        operands = [slots[k] for k in row.slots]
+        if row.elementwise:
+            c = [c if type(c) is float else as_like(c, like) for c in row.coefficients]
+            total = linear_combination(c, operands)
+        else:
+            total = scalar_combination(row.coefficients, operands)
     if row.constant is not None:
         total = total + as_like(row.constant, like)
     return total
