@@ -16,7 +16,18 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-PARTS = ("arrays", "metrics", "model", "paths", "plan", "samplers", "suites", "testbeds", "verify")
+PARTS = (
+    "arrays",
+    "metrics",
+    "model",
+    "paths",
+    "plan",
+    "samplers",
+    "search",
+    "suites",
+    "testbeds",
+    "verify",
+)
 NAMES = {
     "Model": "model",
     "Plan": "plan",

@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from ..errors import fail, one_of
 from ..metrics import gaussian_kl_terms, gaussian_w2_terms
-from .plan import Plan, Tableau
+from .plan import Plan, Tableau, entries
 
 
 class GaussianData(Protocol):
@@ -132,16 +132,16 @@ def law(plan: Plan, gaussian: GaussianData, start: Any = "marginal") -> Law:
     A, q, D = (np.zeros((n + 1, c.size)) for _ in range(3))
     S = np.zeros((n + 1, noises, c.size))
     A[0] = 1.0
+    from_P, from_B = entries(data.P), entries(data.B)
     for i in range(1, n + 1):
-        q[i], D[i], S[i] = 0.0, d[i], _each(data.C[i])
-        for j in range(i):
+        D[i], S[i] = d[i], _each(data.C[i])
+        for j in sorted({*from_P[i], *from_B[i]}):
             P, B = data.P[i, j], data.B[i, j]
-            if np.any(P) or np.any(B):
-                w = P + B * g[j]  # du_i / du_j
-                A[i] += w * A[j]
-                q[i] += w * q[j] + B * k[j]
-                D[i] += w * D[j]
-                S[i] += w * S[j]
+            w = P + B * g[j]  # du_i / du_j
+            A[i] += w * A[j]
+            q[i] += w * q[j] + B * k[j]
+            D[i] += w * D[j]
+            S[i] += w * S[j]
     mean_T, var_T = start_law(start, m, c, float(data.alpha[0]), float(data.sigma[0]))
     mean = A[n] * mean_T + q[n] * m + D[n]
     variance = A[n] ** 2 * var_T + (S[n] ** 2).sum(0)

@@ -302,5 +302,11 @@ def _over(value: np.ndarray, axes: int) -> np.ndarray:
     return value.reshape(value.shape + (1,) * axes) if axes else value
 
 
+def entries(block: np.ndarray) -> list[list[int]]:
+    """For each row of a coefficient block, the columns that hold anything but zero."""
+    held = np.any(block != 0, axis=tuple(range(2, block.ndim)))
+    return [np.flatnonzero(row).tolist() for row in held]
+
+
 def _covariance(tab: Tableau) -> np.ndarray:
     return np.einsum("ik...,jk...->ij...", tab.C, tab.C)

@@ -24,7 +24,7 @@ from ..arrays import (
 from ..errors import fail, state
 from ..model import Level, Model, conversion
 from ..paths import Path
-from .plan import Plan
+from .plan import Plan, entries
 
 
 class Row(NamedTuple):
@@ -61,16 +61,22 @@ def compile_rows(plan: Plan, path: Path, prediction: str) -> list[Row]:
         )
         B = B * q.reshape((-1,) + (1,) * extra)
     terms = [
-        [(j, P[i, j]) for j in range(i) if np.any(P[i, j])]
-        + [(n + 1 + j, B[i, j]) for j in range(i) if np.any(B[i, j])]
-        + [(2 * n + 1 + k, c) for k, c in enumerate(moved.C[i]) if np.any(c)]
-        for i in range(n + 1)
+        [(j, P[i, j]) for j in from_P]
+        + [(n + 1 + j, B[i, j]) for j in from_B]
+        + [(2 * n + 1 + k, moved.C[i, k]) for k in from_C]
+        for i, (from_P, from_B, from_C) in enumerate(
+            zip(entries(P), entries(B), entries(moved.C), strict=True)
+        )
     ]
-    last_use = {slot: i for i, row in enumerate(terms) for slot, _ in row}
     first_use: dict[int, int] = {}
+    last_use: dict[int, int] = {}
     for i, row in enumerate(terms):
         for slot, _ in row:
             first_use.setdefault(slot, i)
+            last_use[slot] = i
+    dead: list[list[int]] = [[] for _ in range(n + 1)]
+    for slot, i in last_use.items():
+        dead[i].append(slot)
     rows = []
     for i in range(n):
         used = terms[i + 1]
@@ -83,7 +89,7 @@ def compile_rows(plan: Plan, path: Path, prediction: str) -> list[Row]:
                 elementwise=any(np.ndim(c) > 0 for _, c in used),
                 constant=moved.d[i + 1] if np.any(moved.d[i + 1]) else None,
                 noises=tuple(s for s, _ in used if s > 2 * n and first_use[s] == i + 1),
-                dead=tuple(s for s in last_use if last_use[s] == i + 1),
+                dead=tuple(dead[i + 1]),
             )
         )
     return rows

@@ -50,6 +50,8 @@ class Form:
         out = dict(self.terms)
         for symbol, c in other.terms.items():
             out[symbol] = out[symbol] + c if symbol in out else c
+            if not np.any(out[symbol]):
+                del out[symbol]
         return Form(out)
 
     def __mul__(self, scale: Coefficient) -> Form:

@@ -56,17 +56,17 @@ def unipc(
     trace = Trace(unipc, path, grid, settings, prediction)
     if math.isinf(trace.grid.lam[-1]):
         raise fail("unipc", "grid", "one that ends at sigma > 0", trace.grid.lam[-1])
-    x, history, points = trace.start, [], []
-    p, before = 1, None
+    x, history, points, p = trace.start, [], [], 1
+    base = predicted = x
     for i, (s, t) in enumerate(trace.steps()):
-        x, m = trace.evaluate(x, s)
-        if corrector and before is not None:
-            x = _update(*before, history, points, s, p, bh, prediction, new=m)
-        history, points = [m, *history], [s, *points]
+        x, m = trace.evaluate(predicted, s)
+        if corrector and i > 0:  # the difference keeps the row short: what is common cancels
+            corrected = _update(base, points[0], history, points, s, p, bh, prediction, new=m)
+            x = x + (corrected - predicted)
+        history, points = [m, *history][:3], [s, *points][:3]
         p = min(order, i + 1, trace.grid.steps - i if lower_order_final else order)
-        before = (x, s)
-        x = _update(x, s, history, points, t, p, bh, prediction)
-    return trace.plan(x)
+        base, predicted = x, _update(x, s, history, points, t, p, bh, prediction)
+    return trace.plan(predicted)
 
 
 def _update(

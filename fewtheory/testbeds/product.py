@@ -15,7 +15,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ..arrays import Array, Rng, as_like, is_torch, logsumexp, namespace, standard_normal, uniform
+from ..arrays import (
+    Array,
+    Rng,
+    as_like,
+    is_torch,
+    logsumexp,
+    namespace,
+    ndtri,
+    standard_normal,
+    uniform,
+)
 from ..errors import fail, finite_array, integer, state
 from ..model import Model, over_event
 from ..paths import Path
@@ -122,6 +132,18 @@ class ProductMixture:
         """The log density at x (n, d), shape (n,)."""
         xp = state("ProductMixture.log_prob", "x", x, self.event)
         return xp.sum(self._components(x, 1.0, 0.0).log_density(self._in(x)), axis=-1)
+
+    def quantile(self, p: Array) -> Array:
+        """F^{-1}(p) of each coordinate z_i of x_0 = R z, rotated; p: (n, d) inside (0, 1)."""
+        xp = state("ProductMixture.quantile", "p", p, self.event)
+        if not bool(xp.all((p > 0) & (p < 1))):
+            raise fail("ProductMixture.quantile", "p", "inside (0, 1)", p)
+
+        def components(like: Array, normal: bool, _: None) -> Components:
+            at = self._components(like, 1.0, 0.0)
+            return Components(at.log_w, 0 * at.means, 0 * at.stds + 1.0) if normal else at
+
+        return self._out(inversion.flow_map(components, ndtri(p), [(True, None), (False, None)]))
 
     def score_at(self, x: Array, alpha: Array, sigma: Array) -> Array:
         """grad log p_t(x) at the level (alpha, sigma), numbers or (n, 1)."""
