@@ -34,7 +34,7 @@ NAMES = {
     "guided": "model",
     "classifier_guided": "model",
 }
-__all__ = [*PARTS, *NAMES, "__version__"]  # noqa: PLE0604
+__all__ = [*PARTS, *NAMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

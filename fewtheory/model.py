@@ -106,10 +106,9 @@ class Model:
 
     def __call__(self, x: Array, t: Array, **cond: Any) -> Array:
         state("Model", "x", x)
-        if not isinstance(t, (int, float)) and t.ndim not in (0, 1):
-            raise ValueError(f"Model: t must be a number or of shape (n,), got shape {t.shape}")
-        if getattr(t, "ndim", 0) == 1 and t.shape[0] != x.shape[0]:
-            raise ValueError(f"Model: t must have shape ({x.shape[0]},) like x, got {t.shape}")
+        shape = tuple(getattr(t, "shape", ()))
+        if shape not in ((), (x.shape[0],)):
+            raise ValueError(f"Model: t must be a number or of shape ({x.shape[0]},), got {shape}")
         self.path.check_t("Model", t)
         return self.function(x, t, **{**self.cond, **cond})
 
@@ -145,7 +144,9 @@ def guided(unconditional: Model, conditional: Model, scale: float) -> Model:
 
     def combined(x: Array, t: Array, **cond: Any) -> Array:
         without = free.function(x, t, **free.cond)
-        return without + scale * (conditional.function(x, t, **{**conditional.cond, **cond}) - without)
+        return without + scale * (
+            conditional.function(x, t, **{**conditional.cond, **cond}) - without
+        )
 
     return Model(combined, conditional.path, conditional.prediction)
 

@@ -275,7 +275,6 @@ class Table(_VariancePreserving):
         return xp.asarray(np.interp(to_numpy(g), self._g_table, times), dtype=g.dtype)
 
 
-
 @dataclass(frozen=True)
 class EDM(Path):
     """Variance exploding, alpha = 1 and sigma = t (Karras et al.'s coordinates)."""

@@ -32,7 +32,9 @@ from fewtheory.testbeds import Gaussian
 from fewtheory.verify import bound, claim, identity, limit, optimum, order, sabotage, wrong
 
 multi = partial(sabotage, dpm_solver_pp, inside=multistep)
-UPSIDE_DOWN = multi("(m0 - m1) / r0", "(m0 - m1) * r0", "the difference is scaled by r_0 upside down")
+UPSIDE_DOWN = multi(
+    "(m0 - m1) / r0", "(m0 - m1) * r0", "the difference is scaled by r_0 upside down"
+)
 HALVED = multi("2 * half_second", "half_second", "the published rule: second derivative halved")
 HALF_D = multi("m0 + 0.5 * D0", "m0 + D0", "the slope is not halved: h in place of h/2")
 
@@ -43,7 +45,9 @@ UNEVEN = np.array([-2.1, -0.8, 0.0, 1.0])  # r_0 = 0.8 and r_1 = 1.3
 def local_steps(sampler, p, **how):
     """Local errors of the step from lam = 0.3 to 0.3 + h, on exact and uneven history."""
     hs = [0.32 / 2**k for k in range(5)]
-    plans = [sampler(w.PATH, grids.at_lams(w.PATH, 0.3 + h * UNEVEN[3 - p :]), p, **how) for h in hs]
+    plans = [
+        sampler(w.PATH, grids.at_lams(w.PATH, 0.3 + h * UNEVEN[3 - p :]), p, **how) for h in hs
+    ]
     return [1 / h for h in hs], [w.continued_error(plan, plan.nodes - 1) for plan in plans]
 
 
@@ -59,7 +63,10 @@ def local_error_2m(sampler):
     "C1b",
     kind="order",
     of=dpm_solver_pp,
-    saboteurs=[HALVED, wrong(partial(dpm_solver_pp, repaired=False), "repaired=False, as published")],
+    saboteurs=[
+        HALVED,
+        wrong(partial(dpm_solver_pp, repaired=False), "repaired=False, as published"),
+    ],
     erratum="The authors' repository and its copies use half of the second-derivative term of 3M.",
 )
 def local_error_3m(sampler):
@@ -94,14 +101,16 @@ def defect_moments_in_closed_form(sampler):
 def global_order_2m(sampler):
     """2M has global order 2 where steps alternate 1 : 2, midpoint and exact phi, data and noise.
 
-    With r_0 upside down it still has: the local errors, (h_0^2 - h^2) m'/2, telescope over any grid.
-    C1a and C1c see that mistake.
+    With r_0 upside down it still has: the local errors, (h_0^2 - h^2) m'/2, telescope over any
+    grid. C1a and C1c see that mistake.
     """
     steps = [32, 64, 128, 256]
     for prediction in ("data", "noise"):
         for kind in ("midpoint", "taylor"):
             how = {"prediction": prediction, "solver_type": kind, "lower_order_final": False}
-            errors = w.errors_over(steps, lambda n, how=how: sampler(w.PATH, w.uneven_grid(n), 2, **how))
+            errors = w.errors_over(
+                steps, lambda n, how=how: sampler(w.PATH, w.uneven_grid(n), 2, **how)
+            )
             yield order(steps, errors, 2, what=f"{prediction}, {kind}")
 
 
@@ -118,7 +127,9 @@ def global_order_2m(sampler):
 def global_order_2s(sampler):
     """2S has global order 2 at r_1 = 1/2."""
     steps = [16, 32, 64, 128]
-    errors = w.errors_over(steps, lambda n: sampler(w.PATH, w.uniform_grid(n), 2, method="singlestep"))
+    errors = w.errors_over(
+        steps, lambda n: sampler(w.PATH, w.uniform_grid(n), 2, method="singlestep")
+    )
     return order(steps, errors, 2)
 
 
@@ -148,7 +159,9 @@ def global_order_3s(sampler):
     steps = [16, 32, 64, 128]
     for kind in ("midpoint", "taylor"):
         how = {"method": "singlestep", "solver_type": kind}
-        errors = w.errors_over(steps, lambda n, how=how: sampler(w.PATH, w.uniform_grid(n), 3, **how))
+        errors = w.errors_over(
+            steps, lambda n, how=how: sampler(w.PATH, w.uniform_grid(n), 3, **how)
+        )
         yield order(steps, errors, 3, what=kind)
 
 
@@ -164,7 +177,9 @@ def stage_condition(sampler):
     steps = [16, 32, 64, 128, 256]
     for ratios, kind in (((0.5, 1.0), "midpoint"), ((0.5, 1.0), "taylor"), ((0.25, 0.5), "taylor")):
         how = {"method": "singlestep", "solver_type": kind, "ratios": ratios}
-        errors = w.errors_over(steps, lambda n, how=how: sampler(w.PATH, w.uniform_grid(n), 3, **how))
+        errors = w.errors_over(
+            steps, lambda n, how=how: sampler(w.PATH, w.uniform_grid(n), 3, **how)
+        )
         yield order(steps, errors, 2, what=f"{ratios}, {kind}")
 
 
@@ -191,7 +206,9 @@ def global_order_3m(sampler):
 def warm_up_caps_the_order(sampler):
     """Run from scratch 3M is of order 2: its DDIM first step adds a local error O(h^2) once."""
     steps = [64, 128, 256, 512, 1024]
-    grid = [w.uniform_grid(n, -1.0, 0.5) for n in steps]  # short, so that the first step is not damped
+    grid = [
+        w.uniform_grid(n, -1.0, 0.5) for n in steps
+    ]  # short, so that the first step is not damped
     errors = [w.flow_error(sampler(w.PATH, g, 3, lower_order_final=False)) for g in grid]
     return order(steps, errors, 2)
 
@@ -200,9 +217,7 @@ def list_errors(orders, nfe, low=-3.0, high=0.5):
     """Steps and errors of order-3 singlestep runs that spend these budgets."""
     lists = [orders(n, 3) for n in nfe]
     plans = [
-        dpm_solver_pp(
-            w.PATH, w.uniform_grid(len(o), low, high), 3, method="singlestep", orders=o
-        )
+        dpm_solver_pp(w.PATH, w.uniform_grid(len(o), low, high), 3, method="singlestep", orders=o)
         for o in lists
     ]
     return [len(o) for o in lists], [w.flow_error(p) for p in plans], plans
@@ -220,8 +235,8 @@ def closes_with_one(nfe, order):
 
 @claim("C3a", kind="order", of=fast_orders, saboteurs=[never_lower])
 def closing_step_costs_an_order(orders):
-    """With 0 or 1 mod 3 evaluations the "fast" singlestep solver is of order 2 in the number of outer
-    steps: its closing step is of order 1."""
+    """With 0 or 1 mod 3 evaluations the "fast" singlestep solver is of order 2 in the number of
+    outer steps: its closing step is of order 1."""
     for rest in (0, 1):
         steps, errors, _ = list_errors(orders, [n + rest for n in (60, 120, 240, 480)])
         yield order(steps, errors, 2, what=f"{rest} mod 3", x_label="outer steps")
@@ -294,7 +309,9 @@ def data_steps_are_convex(sampler):
     """With a frozen slope gamma in [0, 1] of x0hat, one step of ++1 or ++2S (r = 1/2, midpoint)
     amplifies y by at most 1, for every h."""
     for p, how in ((1, {}), (2, {"method": "singlestep"})):
-        values = [[abs(amplification(one_step(sampler, h, p, **how), g)) for g in GAMMAS] for h in STEPS]
+        values = [
+            [abs(amplification(one_step(sampler, h, p, **how), g)) for g in GAMMAS] for h in STEPS
+        ]
         worst = np.max(values, axis=1)
         yield bound(worst, np.ones(len(STEPS)), x=STEPS, what=f"order {p}", x_label="h")
 
@@ -326,13 +343,22 @@ def noise_2s_is_unbounded(sampler):
 
 def largest_root(sampler, h, gamma):
     """The largest root modulus of equal multistep steps with x0hat = gamma y."""
-    plan = sampler(w.PATH, grids.at_lams(w.PATH, 0.3 + h * np.arange(4)), 2, lower_order_final=False)
+    plan = sampler(
+        w.PATH, grids.at_lams(w.PATH, 0.3 + h * np.arange(4)), 2, lower_order_final=False
+    )
     tab = plan.canonical()
     weights = tab.B[3] - np.exp(-h) * tab.B[2]  # on m_2, m_1 (and 0)
-    return float(np.abs(np.roots([1.0, -np.exp(-h) - weights[2] * gamma, -weights[1] * gamma])).max())
+    return float(
+        np.abs(np.roots([1.0, -np.exp(-h) - weights[2] * gamma, -weights[1] * gamma])).max()
+    )
 
 
-@claim("C4c", kind="identity", of=dpm_solver_pp, saboteurs=[HALF_D, wrong(noise_form, "the noise form")])
+@claim(
+    "C4c",
+    kind="identity",
+    of=dpm_solver_pp,
+    saboteurs=[HALF_D, wrong(noise_form, "the noise form")],
+)
 def stability_limit_2m(sampler):
     """++2M with equal steps is stable, for gamma <= 1, down to gamma = -coth(h/2)/2: there the
     largest root has modulus 1, and its slope in gamma is negative."""
@@ -354,8 +380,14 @@ def critical_guidance_scale(sampler):
     for p, factor in ((1, 1.0), (2, 0.5)):
         scale = (factor / np.tanh(h / 2) + free) / (free - given)
         gamma = free - scale * (free - given)
-        found = amplification(one_step(sampler, h, 1), gamma) if p == 1 else largest_root(sampler, h, gamma)
-        yield identity(abs(found), 1.0, operations=64, scale=scale, what=f"order {p}: scale {scale:.3g}")
+        found = (
+            amplification(one_step(sampler, h, 1), gamma)
+            if p == 1
+            else largest_root(sampler, h, gamma)
+        )
+        yield identity(
+            abs(found), 1.0, operations=64, scale=scale, what=f"order {p}: scale {scale:.3g}"
+        )
 
 
 SDE = partial(dpm_solver_pp, eta=1.0)
@@ -386,7 +418,11 @@ def weak_errors(sampler, p, steps, **how):
 
 
 NOISE_VARIANCE = sabotage(
-    dpm_solver_pp, "-2 * eta * h", "-eta * h", "the noise has half of its variance exponent", inside=kernel
+    dpm_solver_pp,
+    "-2 * eta * h",
+    "-eta * h",
+    "the noise has half of its variance exponent",
+    inside=kernel,
 )
 
 
@@ -402,7 +438,10 @@ def weak_order_one(sampler):
     kind="order",
     of=dpm_solver_pp,
     saboteurs=[
-        wrong(lambda *a, eta, **k: fresh_noise_in_stages(*a, **k), "singlestep, fresh noise in its stages"),
+        wrong(
+            lambda *a, eta, **k: fresh_noise_in_stages(*a, **k),
+            "singlestep, fresh noise in its stages",
+        ),
         HALF_D,
         NOISE_VARIANCE,
     ],
@@ -434,7 +473,12 @@ def weak_order_3m(sampler):
     return order(steps, weak_errors(sampler, 3, steps, lower_order_final=False), 2)
 
 
-@claim("C5d", kind="identity", of=SDE, saboteurs=[NOISE_VARIANCE, wrong(dpm_solver_pp, "eta = 0, the ODE")])
+@claim(
+    "C5d",
+    kind="identity",
+    of=SDE,
+    saboteurs=[NOISE_VARIANCE, wrong(dpm_solver_pp, "eta = 0, the ODE")],
+)
 def sde_step_is_the_posterior(sampler):
     """SDE-DPM-Solver++(1) is the DDPM posterior step (DDIM with eta = 1)."""
     grid = w.uneven_grid(8)
@@ -492,8 +536,8 @@ def lower_order_final_decides(sampler):
 
 @claim("C6b", kind="optimum", of=dpm_solver_pp, saboteurs=[LOWER_AT_START, UPSIDE_DOWN])
 def toy_errors(sampler):
-    """The errors on that law: 2M .400 / .184 without and with the trick at N = 8, .357 / .143 at 10,
-    .249 / .055 at 20; 3M 1.16 / .181 at 8; order 1 .214; quadratic grid, N = 20, 2M .0048."""
+    """The errors on that law: 2M .400 / .184 without and with the trick at N = 8, .357 / .143 at
+    10, .249 / .055 at 20; 3M 1.16 / .181 at 8; order 1 .214; quadratic grid, N = 20, 2M .0048."""
     cases = (
         (8, 2, False, False, 0.400),
         (8, 2, True, False, 0.184),
@@ -552,7 +596,9 @@ def cut_off_makes_more_steps_worse(sampler):
     of=dpm_solver_pp,
     saboteurs=[
         wrong(
-            lambda path, grid, p, **k: dpm_solver_pp(path, grid, p, **{**k, "solver_type": "taylor"}),
+            lambda path, grid, p, **k: dpm_solver_pp(
+                path, grid, p, **{**k, "solver_type": "taylor"}
+            ),
             "exact-phi weights labelled midpoint",
         ),
         HALF_D,
@@ -561,9 +607,14 @@ def cut_off_makes_more_steps_worse(sampler):
 def gaussian_constants(sampler):
     """On every Gaussian, std / exact - 1 tends to K h^p on a uniform lam grid over the whole line:
     K = -1/4 for order 1, +1/16 for 2M, -1/16 for 2S (whose step costs two evaluations)."""
-    cases = (("order 1", 1, {}, -1 / 4), ("2M", 2, {}, 1 / 16), ("2S", 2, {"method": "singlestep"}, -1 / 16))
+    cases = (
+        ("order 1", 1, {}, -1 / 4),
+        ("2M", 2, {}, 1 / 16),
+        ("2S", 2, {"method": "singlestep"}, -1 / 16),
+    )
     for what, p, how, constant in cases:
         for c in (0.01, 1.0):
+
             def make(grid, p=p, how=how):
                 return sampler(w.WIDE, grid, p, lower_order_final=False, **how)
 
@@ -580,7 +631,12 @@ UNDIVIDED = sabotage(
 def threshold_range(threshold, rng):
     """Dynamic thresholding maps into [-1, 1]."""
     x = rng.standard_normal((32, 3, 8, 8)) * np.geomspace(0.1, 30, 32)[:, None, None, None]
-    return bound(np.abs(threshold(x)).reshape(32, -1).max(axis=1), np.ones(32), x=np.arange(32), x_label="sample")
+    return bound(
+        np.abs(threshold(x)).reshape(32, -1).max(axis=1),
+        np.ones(32),
+        x=np.arange(32),
+        x_label="sample",
+    )
 
 
 @claim("C8b", kind="identity", of=dynamic_threshold, saboteurs=[UNDIVIDED])
@@ -607,4 +663,3 @@ def threshold_leaves_small_data(threshold, rng):
     """It is the identity where all |x| <= 1."""
     x = rng.uniform(-1, 1, (16, 3, 8, 8))
     return identity(threshold(x), x, operations=1)
-

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -132,7 +133,7 @@ def first_order_is_one_sampler(canonical):
 def multistep_equalities(canonical):
     """LMS-4 is rho-AB of degree 3; UniP-2 (bh2) is ++2M midpoint; log-rho AB of degree 1 and 2 is
     noise 2M exact phi and noise 3M repaired."""
-    noise = {"prediction": "noise", "solver_type": "taylor"}
+    noise: dict[str, Any] = {"prediction": "noise", "solver_type": "taylor"}
     log_rho = partial(adams_bashforth, VP, on(VP), variable="log_rho")
     for what, one, two in (
         ("LMS-4", lms(VE, on(VE)), adams_bashforth(VP, on(VP), 4)),
@@ -140,20 +141,24 @@ def multistep_equalities(canonical):
         ("log-rho AB1", log_rho(order=2), dpm(RF, on(RF), 2, **noise)),
         ("log-rho AB2", log_rho(order=3), dpm(RF, on(RF), 3, **noise)),
     ):
-        yield same(canonical, one, two, what, operations=4096)  # Gauss quadrature of 24 terms, 4 deep
+        yield same(
+            canonical, one, two, what, operations=4096
+        )  # Gauss quadrature of 24 terms, 4 deep
 
 
 @claim("C1c", kind="identity", of=Plan.canonical, saboteurs=[UNSCALED, in_noise_form])
 def heun_is_rho_rk(canonical):
-    """EDM's Heun, written on the denoiser, is the two-stage Runge-Kutta method on dy/drho = epshat."""
+    """EDM's Heun, written on the denoiser, is the two-stage Runge-Kutta method on dy/drho =
+    epshat."""
     yield same(canonical, edm_heun(VE, on(VE)), heun(VE, on(VE)), "on EDM")
     yield same(canonical, edm_heun(VE, on(VE)), heun(VE, on(VE)).on(VP), "moved to VP")
 
 
 @claim("C1d", kind="identity", of=Plan.canonical, saboteurs=[UNSCALED, without_noise])
 def ancestral_equalities(canonical):
-    """Ancestral Euler, SDE-DPM-Solver++(1), DDIM with eta = 1 and the DDPM posterior are one sampler,
-    whose noises make every node exact on point masses: a_i^2 rho_0^2 + sum_k c_ik^2 = rho_i^2."""
+    """Ancestral Euler, SDE-DPM-Solver++(1), DDIM with eta = 1 and the DDPM posterior are one
+    sampler, whose noises make every node exact on point masses: a_i^2 rho_0^2 + sum_k c_ik^2 =
+    rho_i^2."""
     reference = ddpm_posterior(VP, on(VP))
     for what, plan in (
         ("ancestral Euler", euler_ancestral(VE, on(VE))),
@@ -179,7 +184,10 @@ RULES = {
     "++3M published": (lambda g: dpm(VP, g, 3, repaired=False), (64, 128, 256, 512)),
     "rho-RK4": (lambda g: runge_kutta(WIDE_VE, g, method="rk4"), (16, 32, 64, 128)),
     "UniPC-2": (lambda g: unipc(VP, g, 2), (32, 64, 128, 256)),
-    "UniPC-3, lower-order end": (lambda g: unipc(VP, g, 3, lower_order_final=True), (64, 128, 256, 512)),
+    "UniPC-3, lower-order end": (
+        lambda g: unipc(VP, g, 3, lower_order_final=True),
+        (64, 128, 256, 512),
+    ),
 }
 WIDE_VE = EDM(0.01, 100.0)
 
@@ -206,9 +214,9 @@ def quadrature_only(family):
     ],
 )
 def algebra_predicts_measured_order(algebra):
-    """The order that follows from the coefficients is the one measured on the bimodal mixture: DDIM 1,
-    ++2M 2, ++3S taylor at (1/2, 1) 2, ++3S at (1/3, 2/3) 3, ++3M as published 2, rho-RK4 4, UniPC-2
-    3, UniPC-3 with a lower-order end 2."""
+    """The order that follows from the coefficients is the one measured on the bimodal mixture:
+    DDIM 1, ++2M 2, ++3S taylor at (1/2, 1) 2, ++3S at (1/3, 2/3) 3, ++3M as published 2, rho-RK4
+    4, UniPC-2 3, UniPC-3 with a lower-order end 2."""
     for what, (make, steps) in RULES.items():
         predicted = algebra(lambda k, make=make: make(w.uniform_grid(32 * k))).order
         errors = [w.flow_error(make(w.uniform_grid(n)).on(VP)) for n in steps]
@@ -219,7 +227,10 @@ SDE_PLAN = dpm(VP, grids.at_lams(VP, np.linspace(-2.0, 2.0, 7)), 2, eta=1.0)
 DATA = Gaussian([0.7], 0.25)
 LAW_SABOTEURS = [
     sabotage(
-        plan_law, "(S[n] ** 2).sum(0)", "S[n].sum(0) ** 2", "noises of different nodes taken as shared"
+        plan_law,
+        "(S[n] ** 2).sum(0)",
+        "S[n].sum(0) ** 2",
+        "noises of different nodes taken as shared",
     ),
     sabotage(plan_law, "1 - alpha * g", "1 - g", "k_j = 1 - g_j"),
 ]
@@ -246,7 +257,7 @@ def recursion_is_the_samples_law(recursion, rng):
     yield law((out.mean() - mean) / np.sqrt(variance / n), level=level, what="mean", n=n)
     total = float(((out - out.mean()) ** 2).sum() / variance)  # chi-square, n - 1 degrees
     tail = min(chi2.cdf(total, n - 1), chi2.sf(total, n - 1))
-    yield law(norm.isf(max(tail, 1e-300)), level=level, what="variance", n=n)
+    yield law(float(norm.isf(max(tail, 1e-300))), level=level, what="variance", n=n)
 
 
 @claim(
@@ -312,9 +323,9 @@ def labelled_midpoint(path, grid, p, **how):
 
 @claim("C5a", kind="rate", of=dpm_solver_pp, saboteurs=[labelled_midpoint])
 def dpm_constants(sampler):
-    """Universal constants of DPM-Solver: order 1 -1/4 h; 2M midpoint/exact phi +-1/16 and +-5/48 h^2
-    (+ data, - noise); 2S at r = 1/2 -1/16 and -1/48 (data), +1/16 and +1/48 (noise); 2S exact phi at
-    r = 1/3 zero; 3M published +1/48 h^2."""
+    """Universal constants of DPM-Solver: order 1 -1/4 h; 2M midpoint/exact phi +-1/16 and +-5/48
+    h^2 (+ data, - noise); 2S at r = 1/2 -1/16 and -1/48 (data), +1/16 and +1/48 (noise); 2S
+    exact phi at r = 1/3 zero; 3M published +1/48 h^2."""
     single = {"method": "singlestep"}
     noise, taylor = {"prediction": "noise"}, {"solver_type": "taylor"}
     for what, p, how, power, constant in (
@@ -330,6 +341,7 @@ def dpm_constants(sampler):
         ("noise 2S phi", 2, {**single, **noise, **taylor}, 2, 1 / 48),
         ("3M published", 3, {"repaired": False}, 2, 1 / 48),
     ):
+
         def make(grid, p=p, how=how):
             return sampler(w.WIDE, grid, p, lower_order_final=False, **how)
 
@@ -340,7 +352,9 @@ def dpm_constants(sampler):
     "C5b",
     kind="rate",
     of=dpm_solver_pp,
-    saboteurs=[wrong(partial(dpm_solver_pp, repaired=False), "the published 3M, whose error is h^2/48")],
+    saboteurs=[
+        wrong(partial(dpm_solver_pp, repaired=False), "the published 3M, whose error is h^2/48")
+    ],
 )
 def repaired_3m_is_superconvergent(sampler):
     """The repaired 3M has constant 0 at h^3 on every Gaussian: its error there is O(h^4)."""
@@ -365,13 +379,19 @@ def unipc_constants(sampler):
         ("UniPC-2 bh2", 2, "bh2", 3, 1 / 12),
         ("UniPC-2 bh1", 2, "bh1", 3, 7 / 48),
     ):
+
         def make(grid, p=p, bh=bh):
             return sampler(w.WIDE, grid, p, bh=bh)
 
         yield from constants(make, power, constant, what)
 
 
-@claim("C5d", kind="rate", of=heun, saboteurs=[wrong(partial(runge_kutta, method="midpoint"), "the midpoint rule")])
+@claim(
+    "C5d",
+    kind="rate",
+    of=heun,
+    saboteurs=[wrong(partial(runge_kutta, method="midpoint"), "the midpoint rule")],
+)
 def heun_constant(sampler):
     """EDM's Heun has the universal constant +1/8 h^2 (two evaluations a step)."""
     yield from constants(lambda grid: sampler(w.WIDE, grid), 2, 1 / 8, "Heun")
@@ -385,12 +405,14 @@ VE4 = FOUR.path
     "C6a",
     kind="optimum",
     of=plan_law,
-    saboteurs=[sabotage(plan_law, "alpha**2 * c + sigma**2", "alpha**2 * c + sigma", "sigma not squared"),
-               sabotage(plan_law, "P + B * g[j]", "P + B", "the denoiser's slope is left out")],
+    saboteurs=[
+        sabotage(plan_law, "alpha**2 * c + sigma**2", "alpha**2 * c + sigma", "sigma not squared"),
+        sabotage(plan_law, "P + B * g[j]", "P + B", "the denoiser's slope is left out"),
+    ],
 )
 def w2_at_four_evaluations(recursion):
-    """Spectrum k^-2, k = 1..32, four equal steps in lam from -4 to 3: W2 is .448 for DDIM, .1371 for
-    ++2M, .1011 for UniPC-2 and .1249 for log-rho AB of degree 3."""
+    """Spectrum k^-2, k = 1..32, four equal steps in lam from -4 to 3: W2 is .448 for DDIM, .1371
+    for ++2M, .1011 for UniPC-2 and .1249 for log-rho AB of degree 3."""
     for what, plan, known in (
         ("DDIM", ddim(VE4, FOUR), 0.448),
         ("++2M", dpm(VE4, FOUR, 2), 0.1371),
@@ -418,18 +440,30 @@ def unconstrained(plan, gaussian):
     of=fit_to_law,
     saboteurs=[
         unconstrained,
-        sabotage(fit_to_law, "g.B[1:, 0] - g.a[1:]", "g.B[1:, 0]", "the gradient forgets that a_i moves with lam_i"),
+        sabotage(
+            fit_to_law,
+            "g.B[1:, 0] - g.a[1:]",
+            "g.B[1:, 0]",
+            "the gradient forgets that a_i moves with lam_i",
+        ),
     ],
 )
 def fitted_plan(fit):
-    """BFGS on tableau and levels from UniPC-2, under the point-mass constraint, brings W2 under 1e-3
-    (two orders under any rule), and the plan is exact on point masses."""
+    """BFGS on tableau and levels from UniPC-2, under the point-mass constraint, brings W2 under
+    1e-3 (two orders under any rule), and the plan is exact on point masses."""
     found = fit(unipc(VE4, FOUR, 2), w.POWER_LAW)
     yield optimum(
-        found.w2, 1e-3, tolerance=0.0, tolerance_from="the claim's own bound", side="at most", what="W2"
+        found.w2,
+        1e-3,
+        tolerance=0.0,
+        tolerance_from="the claim's own bound",
+        side="at most",
+        what="W2",
     )
     point = found.plan.law(Gaussian([1.0], 0.0))
-    off = abs(float(point.mean[0] - point.exact_mean[0])) + abs(float(point.variance[0] - point.exact_variance[0]))
+    off = abs(float(point.mean[0] - point.exact_mean[0])) + abs(
+        float(point.variance[0] - point.exact_variance[0])
+    )
     scale = float(np.abs(found.plan.B).max()) * np.exp(8.0)
     yield optimum(
         off,
@@ -490,7 +524,12 @@ def fitted_plan_elsewhere(error):
             'self.predicting("noise")',
             "levels read off the noise-form tableau",
         ),
-        sabotage(Plan.believed_levels, "tab.a * self.alpha[0] + tab.B.sum(axis=1)", "tab.B.sum(axis=1)", "x_T's signal is forgotten"),
+        sabotage(
+            Plan.believed_levels,
+            "tab.a * self.alpha[0] + tab.B.sum(axis=1)",
+            "tab.B.sum(axis=1)",
+            "x_T's signal is forgotten",
+        ),
     ],
 )
 def levels_from_the_tableau(levels):
@@ -531,8 +570,12 @@ def weak_errors(plans):
     ],
 )
 def weak_orders(sampler):
-    """SDE plans' weak order from the closed form (N(1, 1/4), lam -3 to 2): SDE++1 has 1, SDE++2M 2."""
+    """SDE plans' weak order from the closed form (N(1, 1/4), lam -3 to 2): SDE++1 has 1, SDE++2M
+    2."""
     steps = [48, 96, 192, 384]
     for p in (1, 2):
-        plans = [sampler(VP, w.uniform_grid(n, high=2.0), p, eta=1.0, lower_order_final=False) for n in steps]
+        plans = [
+            sampler(VP, w.uniform_grid(n, high=2.0), p, eta=1.0, lower_order_final=False)
+            for n in steps
+        ]
         yield order(steps, weak_errors(plans), p, what=f"SDE++{p}")

@@ -1,4 +1,4 @@
-"""Plans: few-step samplers as data (`Plan`), how to write one (`Trace`), grids, order, law, files."""
+"""Plans, few-step samplers as data: `Plan`, how to write one (`Trace`), grids, order, files."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ So a grid made on one path can be used on another: the levels of noise are what 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -42,8 +43,8 @@ class Grid:
     """
 
     path: Path
-    lam: Float[np.ndarray, "N+1"]
-    t: Float[np.ndarray, "N+1"] = field(default=None)  # type: ignore[assignment]
+    lam: Float[np.ndarray, N + 1]
+    t: Float[np.ndarray, N + 1] = field(default=None)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         lam = np.array(self.lam, dtype=np.float64)
@@ -70,12 +71,14 @@ class Grid:
         """The same grid with one more step, to sigma = 0."""
         if math.isinf(self.lam[-1]):
             return self
-        return Grid(self.path, np.append(self.lam, np.inf), np.append(self.t, self.path.t_at(math.inf)))
+        return Grid(
+            self.path, np.append(self.lam, np.inf), np.append(self.t, self.path.t_at(math.inf))
+        )
 
     def refined(self, parts: int) -> Grid:
         """Each interval cut into equal parts in lam; a last step to sigma = 0 is left out."""
         lam = self.lam[np.isfinite(self.lam)]
-        inner = [np.linspace(a, b, parts, endpoint=False) for a, b in zip(lam, lam[1:], strict=False)]
+        inner = [np.linspace(a, b, parts, endpoint=False) for a, b in itertools.pairwise(lam)]
         return Grid(self.path, np.append(np.concatenate(inner), lam[-1]))
 
     def on(self, path: Path) -> Grid:
@@ -118,12 +121,16 @@ def _ends(path: Path, start: float | None, end: float | None, steps: int) -> tup
     return first, last
 
 
-def uniform(path: Path, steps: int, *, start: float | None = None, end: float | None = None) -> Grid:
+def uniform(
+    path: Path, steps: int, *, start: float | None = None, end: float | None = None
+) -> Grid:
     """Equal steps in t, from `start` to `end` (the path's own ends by default)."""
     return at_times(path, np.linspace(*_ends(path, start, end, steps), steps + 1))
 
 
-def quadratic(path: Path, steps: int, *, start: float | None = None, end: float | None = None) -> Grid:
+def quadratic(
+    path: Path, steps: int, *, start: float | None = None, end: float | None = None
+) -> Grid:
     """Equal steps in sqrt(t) (DDIM's "quad", DPM-Solver's "time_quadratic")."""
     first, last = _ends(path, start, end, steps)
     times = np.linspace(math.sqrt(first), math.sqrt(last), steps + 1) ** 2
@@ -131,19 +138,26 @@ def quadratic(path: Path, steps: int, *, start: float | None = None, end: float 
     return at_times(path, times)
 
 
-def log_snr(path: Path, steps: int, *, start: float | None = None, end: float | None = None) -> Grid:
+def log_snr(
+    path: Path, steps: int, *, start: float | None = None, end: float | None = None
+) -> Grid:
     """Equal steps in lam (DPM-Solver's "logSNR"); `start` and `end` are times."""
     first, last = _ends(path, start, end, steps)
     return at_lams(path, np.linspace(path.lam(first), path.lam(last), steps + 1))
 
 
 def karras(
-    path: Path, steps: int, *, rho: float = 7.0, start: float | None = None, end: float | None = None
+    path: Path,
+    steps: int,
+    *,
+    rho: float = 7.0,
+    start: float | None = None,
+    end: float | None = None,
 ) -> Grid:
     """Equal steps in (sigma/alpha)^(1/rho) (Karras et al.); `start` and `end` are times."""
     first, last = _ends(path, start, end, steps)
     power = number("grid", "rho", rho, 1e-3)
     ends = [math.exp(-path.lam(t) / power) for t in (first, last)]
-    lam = -power * np.log(np.linspace(*ends, steps + 1))
+    lam = -power * np.log(np.linspace(ends[0], ends[1], steps + 1))
     lam[0], lam[-1] = path.lam(first), path.lam(last)
     return at_lams(path, lam)

@@ -78,7 +78,8 @@ def order(family: Callable[[int], Plan], parts: tuple[int, ...] | None = None) -
 
 
 def defects(plan: Plan) -> dict[str, np.ndarray]:
-    """|quadrature|, |coupling| and |double coupling| of the output, one norm for each end of the grid.
+    """|quadrature|, |coupling| and |double coupling| of the output, a norm for each end of the
+    grid.
 
     Each is relative to the size of the exact integral.
     """

@@ -38,13 +38,13 @@ EPS = float(np.finfo(np.float64).eps)
 class Tableau:
     """The rows of a plan from x_T: u_i = a_i x_T + d_i + sum_j B_ij m_j + sum_k C_ik xi_k."""
 
-    a: Float[np.ndarray, "nodes *event"]
+    a: Float[np.ndarray, nodes * event]
     B: Float[np.ndarray, "nodes evaluations *event"]
     C: Float[np.ndarray, "nodes noises *event"]
-    d: Float[np.ndarray, "nodes *event"]
-    alpha: Float[np.ndarray, "nodes"]
-    sigma: Float[np.ndarray, "nodes"]
-    lam: Float[np.ndarray, "nodes"]
+    d: Float[np.ndarray, nodes * event]
+    alpha: Float[np.ndarray, nodes]
+    sigma: Float[np.ndarray, nodes]
+    lam: Float[np.ndarray, nodes]
     prediction: str
 
 
@@ -61,11 +61,11 @@ class Plan:
     P: Float[np.ndarray, "nodes nodes *event"]
     B: Float[np.ndarray, "nodes evaluations *event"]
     C: Float[np.ndarray, "nodes noises *event"]
-    d: Float[np.ndarray, "nodes *event"]
-    lam: Float[np.ndarray, "nodes"]
-    alpha: Float[np.ndarray, "nodes"]
-    sigma: Float[np.ndarray, "nodes"]
-    t: Float[np.ndarray, "nodes"]
+    d: Float[np.ndarray, nodes * event]
+    lam: Float[np.ndarray, nodes]
+    alpha: Float[np.ndarray, nodes]
+    sigma: Float[np.ndarray, nodes]
+    t: Float[np.ndarray, nodes]
     prediction: str = "data"
     hooks: tuple[Hook, ...] = ()
     name: str = "plan"
@@ -137,7 +137,8 @@ class Plan:
             return self
         level = Level(self.alpha[:-1], self.sigma[:-1])
         p, q = (
-            np.broadcast_to(c, (self.nodes - 1,)) for c in conversion(prediction, self.prediction, level)
+            np.broadcast_to(c, (self.nodes - 1,))
+            for c in conversion(prediction, self.prediction, level)
         )
         p, q = (_over(c, self.B.ndim - 2) for c in (p, q))
         moved = np.concatenate([self.B * p, np.zeros_like(self.B[:, :1])], axis=1)
@@ -220,11 +221,17 @@ class Plan:
         with np.errstate(invalid="ignore"):
             lam = np.abs(np.expm1(one.lam - two.lam))
         lam = np.where(one.lam == two.lam, 0.0, lam)
-        parts = [one.a - two.a, one.B - two.B, one.d - two.d, _covariance(one) - _covariance(two), lam]
+        parts = [
+            one.a - two.a,
+            one.B - two.B,
+            one.d - two.d,
+            _covariance(one) - _covariance(two),
+            lam,
+        ]
         return max(float(np.max(np.abs(p), initial=0.0)) for p in parts)
 
     def dead_evaluations(self) -> list[int]:
-        """Nodes whose model output does not reach the plan's output: evaluations spent for nothing."""
+        """Nodes whose model output never reaches the plan's output: evaluations for nothing."""
         last = np.abs(self.tableau().B[-1].reshape(self.nodes - 1, -1)).max(axis=1)
         dead = self.evaluated & (last <= 8 * EPS * self.nodes * last.max(initial=0.0))
         return np.flatnonzero(dead).tolist()

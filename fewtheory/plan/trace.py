@@ -17,6 +17,7 @@ evaluating it makes it a node.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -98,7 +99,7 @@ class Trace:
     def steps(self) -> Iterator[tuple[Point, Point]]:
         """The grid's intervals (s, t), from noise to data."""
         points = [self.grid[i] for i in range(self.grid.steps + 1)]
-        return zip(points, points[1:], strict=False)
+        return itertools.pairwise(points)
 
     def node(self, x: Form, level: Point) -> Form:
         """The state as a node of its own at this level, so that later rows may refer to it."""

@@ -3,7 +3,8 @@
 In the canonical coordinates y = x / alpha, rho = sigma / alpha the probability-flow ODE is
 dy/drho = epshat(y, rho), and a multistep method integrates the polynomial through the last noise
 predictions. The polynomial may be one in rho (k-diffusion's LMS, DEIS's rho-AB) or in log rho
-(DEIS's log-rho AB, the noise form of DPM-Solver's exact-phi multistep). Sheets `plan-algebra`, `deis`.
+(DEIS's log-rho AB, the noise form of DPM-Solver's exact-phi multistep). Sheets `plan-algebra` and
+`deis`.
 """
 
 from __future__ import annotations

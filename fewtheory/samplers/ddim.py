@@ -20,10 +20,10 @@ from ..plan import Grid, Plan, Trace, Variant, sampler
     Variant("DDPM (DDIM, eta = 1)", {"eta": 1.0}, order=1, stochastic=True),
 )
 def ddim(path: Path, grid: Grid | Sequence[float], *, eta: float = 0.0) -> Plan:
-    """x_t = alpha_t x0hat + sqrt(sigma_t^2 - v) epshat + sqrt(v) z, v = (eta sigma_t)^2 (1 - e^{-2h}).
+    """x_t = alpha_t x0hat + sqrt(sigma_t^2 - v) epshat + sqrt(v) z.
 
     path: where the grid's times live; grid: a Grid or decreasing times; eta in [0, 1] scales the
-    posterior's standard deviation. h = lam_t - lam_s.
+    posterior's standard deviation: v = (eta sigma_t)^2 (1 - e^{-2h}), h = lam_t - lam_s.
     Source: arXiv 2010.02502, eq. 12 and 16, in lam so that it holds on every path.
 
     >>> import fewtheory as ft

@@ -206,7 +206,9 @@ def dpm_solver_pp(
     grid = grids.of(path, grid)
     rule = Rule(prediction, solver_type, float(eta), repaired)
     hooks = _hooks(thresholding)
-    trace = Trace(dpm_solver_pp, path, grid.to_clean() if denoise_to_zero else grid, settings, prediction)
+    trace = Trace(
+        dpm_solver_pp, path, grid.to_clean() if denoise_to_zero else grid, settings, prediction
+    )
     if method == "multistep":
         x = _run_multistep(trace, _multistep_orders(trace.grid, order, lower_order_final), rule)
     else:

@@ -69,7 +69,7 @@ def euler(path: Path, grid: Grid | Sequence[float]) -> Plan:
 
 @sampler(Variant("Heun", order=2, per_step=2))
 def heun(path: Path, grid: Grid | Sequence[float]) -> Plan:
-    """x_t = x_s + (t - s)/2 (v(x_s, s) + v(x_s + (t - s) v(x_s, s), t)); on EDM, Karras et al.'s."""
+    """x_t = x_s + (t - s) (v_s + v(x_s + (t - s) v_s, t)) / 2; on EDM, Karras et al.'s sampler."""
     return _trace(Trace(heun, path, grid), METHODS["heun"])
 
 

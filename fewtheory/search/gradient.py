@@ -110,7 +110,12 @@ def fit_to_law(
     )
     fitted = _plan_of(unpack(found.x), plan)
     return FitResult(
-        fitted, float(law(fitted, gaussian).w2), bool(found.success), str(found.message), found.nfev, tuple(history)
+        fitted,
+        float(law(fitted, gaussian).w2),
+        bool(found.success),
+        str(found.message),
+        found.nfev,
+        tuple(history),
     )
 
 

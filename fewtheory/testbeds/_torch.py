@@ -38,7 +38,11 @@ class _FlowMap(torch.autograd.Function):
         _, *levels, _ = ctx.saved_tensors
         slopes = _derivatives(ctx.components, *ctx.saved_tensors)
         grads = [grad * s for s in slopes]
-        return (None, grads[0], *(g.sum_to_size(v.shape) for g, v in zip(grads[1:], levels, strict=True)))
+        return (
+            None,
+            grads[0],
+            *(g.sum_to_size(v.shape) for g, v in zip(grads[1:], levels, strict=True)),
+        )
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Array:  # type: ignore[override]

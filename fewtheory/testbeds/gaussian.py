@@ -32,7 +32,7 @@ class Gaussian:
     array([4.25, 5.  ])
     """
 
-    mean: np.ndarray
+    mean: Any
     cov: Any
     spectrum: np.ndarray = field(init=False, repr=False)
     basis: np.ndarray | None = field(init=False, repr=False)
@@ -83,7 +83,7 @@ class Gaussian:
         return as_like(self.mean, z) + self._out(scaled)
 
     def log_prob(self, x: Array) -> Array:
-        """The log density at x (n, d); -inf off the support of a singular covariance is an error."""
+        """The log density at x (n, d); a singular covariance has none and is refused."""
         state("Gaussian.log_prob", "x", x, self.event)
         if self.spectrum.min() == 0:
             raise fail("Gaussian.log_prob", "cov", "positive definite (no density)", self.cov)

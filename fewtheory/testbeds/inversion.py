@@ -67,7 +67,7 @@ MakeComponents = Callable[[Array, Any, Any], Components]
 
 
 def flow_map(components: MakeComponents, z: Array, levels: Levels) -> Array:
-    """y with F_s(y) = F_t(z) in each coordinate; z: (n, d) float64, levels: (alpha, sigma) at t, s."""
+    """y with F_s(y) = F_t(z) a coordinate; z: (n, d) float64, levels: (alpha, sigma) at t and s."""
     here, there = (components(z, *level) for level in levels)
     xp, zeta = namespace(z), here.zeta(z)
     live = xp.isfinite(here.log_w)  # padding has no weight

@@ -49,17 +49,19 @@ class ProductMixture:
     0.0
     """
 
-    weights: np.ndarray
-    means: np.ndarray
-    stds: np.ndarray
-    rotation: np.ndarray | None = None
+    weights: Any
+    means: Any
+    stds: Any
+    rotation: Any = None
 
     def __post_init__(self) -> None:
         where, names = "ProductMixture", ("weights", "means", "stds")
         arrays = [finite_array(where, n, getattr(self, n)) for n in names]
         for name, value in zip(names, arrays, strict=True):
             if value.ndim != 2 or value.shape != arrays[0].shape or value.size == 0:
-                raise fail(where, name, f"of shape (d, K) like weights {arrays[0].shape}", value.shape)
+                raise fail(
+                    where, name, f"of shape (d, K) like weights {arrays[0].shape}", value.shape
+                )
             object.__setattr__(self, name, value)
         if np.any(self.weights < 0) or np.any(np.abs(self.weights.sum(1) - 1) > 1e-9):
             raise fail(where, "weights", "non-negative with rows that sum to 1", self.weights)
@@ -101,16 +103,15 @@ class ProductMixture:
     def sample(self, n: int, *, rng: Rng, like: Array | None = None) -> Array:
         """n draws, (n, d), float64 NumPy unless `like` says otherwise."""
         integer("ProductMixture.sample", "n", n, 0)
-        like = np.empty(0) if like is None else like
-        xp = namespace(like)
-        edges = as_like(np.cumsum(self.weights, axis=1)[:, :-1], like)
-        which = xp.sum(xp.astype(uniform(rng, (n, *self.event), like)[..., None] >= edges, xp.int64), -1)
-        chosen = [which == k for k in range(self.weights.shape[1])]
-        z = standard_normal(rng, (n, *self.event), like)
-        m, s = (
-            sum(xp.astype(c, like.dtype) * as_like(v[:, k], like) for k, c in enumerate(chosen))
-            for v in (self.means, self.stds)
-        )
+        z = standard_normal(rng, (n, *self.event), np.empty(0) if like is None else like)
+        xp, dtype = namespace(z), z.dtype
+        edges = as_like(np.cumsum(self.weights, axis=1)[:, :-1], z)
+        which = xp.sum(xp.astype(uniform(rng, z.shape, z)[..., None] >= edges, xp.int64), axis=-1)
+        m, s = xp.zeros_like(z), xp.zeros_like(z)
+        for k in range(self.weights.shape[1]):
+            chosen = xp.astype(which == k, dtype)
+            m = m + chosen * as_like(self.means[:, k], z)
+            s = s + chosen * as_like(self.stds[:, k], z)
         return self._out(m + s * z)
 
     def _in(self, x: Array) -> Array:
@@ -193,7 +194,9 @@ class ProductMixture:
         gain = alpha * s**2 / at.stds**2
         stds = xp.broadcast_to(s * sigma / at.stds, z.shape[:-1] + m.shape[-1:])
         R = None if self.rotation is None else as_like(self.rotation, x)
-        return ProductPosterior(at.responsibilities(self._in(x)), m + gain * (z - at.means), stds, R)
+        return ProductPosterior(
+            at.responsibilities(self._in(x)), m + gain * (z - at.means), stds, R
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,7 +233,8 @@ class ProductPosterior:
             xp.astype(uniform(rng, shape, self.means)[..., None] >= edges, xp.int64), axis=-1
         )
         chosen = xp.astype(
-            which[..., None] == xp.arange(self.means.shape[-1], device=which.device), self.means.dtype
+            which[..., None] == xp.arange(self.means.shape[-1], device=which.device),
+            self.means.dtype,
         )
         z = standard_normal(rng, shape, self.means)
         m, s = (xp.sum(chosen * v, axis=-1) for v in (self.means, self.stds))

@@ -113,7 +113,9 @@ def module_name(slug: str) -> str:
 def suites() -> list[str]:
     """The slugs of all suites that are installed, sorted."""
     package = importlib.import_module(SUITES)
-    return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(package.__path__) if m.name[0] != "_")
+    return sorted(
+        m.name.replace("_", "-") for m in pkgutil.iter_modules(package.__path__) if m.name[0] != "_"
+    )
 
 
 def load(slug: str) -> ModuleType:

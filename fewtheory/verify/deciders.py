@@ -26,7 +26,13 @@ EPS = float(np.finfo(np.float64).eps)
 
 
 def identity(
-    actual: Any, expected: Any, *, operations: int, scale: Any = None, what: str = "", eps: float = EPS
+    actual: Any,
+    expected: Any,
+    *,
+    operations: int,
+    scale: Any = None,
+    what: str = "",
+    eps: float = EPS,
 ) -> Evidence:
     """The largest |actual - expected| against operations * eps * scale.
 
@@ -45,9 +51,6 @@ def identity(
         tolerance=operations * eps * float(size),
         tolerance_from=f"{operations} roundings of {eps:.2g} on terms up to {float(size):.3g}",
         what=what,
-        series=(Series(tuple(range(gap.size)), tuple(gap.ravel().tolist()), "difference", "entry", "|difference|"),)
-        if 1 < gap.size <= 4096
-        else (),
     )
 
 
@@ -88,7 +91,9 @@ def order(
     )
 
 
-def limit(h: Sequence[float], values: Any, expected: float, *, next_power: int = 1, what: str = "") -> Evidence:
+def limit(
+    h: Sequence[float], values: Any, expected: float, *, next_power: int = 1, what: str = ""
+) -> Evidence:
     """The limit of values(h) as h -> 0, by repeated Richardson extrapolation in powers of h.
 
     h: decreasing by a constant factor, three or more; the expansion is in h^{next_power},
@@ -119,13 +124,15 @@ def bound(
     limits: Any,
     *,
     side: str = "at most",
-    x: Sequence[float] | None = None,
+    x: Any = None,
     operations: int = 64,
     what: str = "",
     x_label: str = "",
 ) -> Evidence:
-    """An inequality values <= limits (or "at least") at every point; the worst point is reported."""
-    v, b = np.broadcast_arrays(np.asarray(values, dtype=np.float64), np.asarray(limits, dtype=np.float64))
+    """An inequality values <= limits (or "at least") at every point; the worst is reported."""
+    v, b = np.broadcast_arrays(
+        np.asarray(values, dtype=np.float64), np.asarray(limits, dtype=np.float64)
+    )
     v, b = v.ravel(), b.ravel()
     slack = b - v if side == "at most" else v - b
     worst = int(np.argmin(np.where(np.isnan(slack), -np.inf, slack)))
@@ -163,7 +170,9 @@ def law(statistic: float, *, level: float = LEVEL, what: str = "", n: int = 0) -
     )
 
 
-def rate(x: Sequence[float], y: Any, expected: float, *, level: float = LEVEL, what: str = "") -> Evidence:
+def rate(
+    x: Sequence[float], y: Any, expected: float, *, level: float = LEVEL, what: str = ""
+) -> Evidence:
     """The exponent b of y ~ x^b for noisy y, by least squares in logarithms.
 
     The tolerance is the half width of the regression's confidence interval at the fixed level.
@@ -180,12 +189,20 @@ def rate(x: Sequence[float], y: Any, expected: float, *, level: float = LEVEL, w
         tolerance=float(high - low) / 2,
         tolerance_from=f"confidence interval of the regression at level {level:.2g}",
         what=what,
-        series=(Series(tuple(np.exp(log_x).tolist()), tuple(np.exp(log_y).tolist()), "data", "x", "y"),),
+        series=(
+            Series(tuple(np.exp(log_x).tolist()), tuple(np.exp(log_y).tolist()), "data", "x", "y"),
+        ),
     )
 
 
 def optimum(
-    value: float, best: float, *, tolerance: float, tolerance_from: str, side: str = "equal", what: str = ""
+    value: float,
+    best: float,
+    *,
+    tolerance: float,
+    tolerance_from: str,
+    side: str = "equal",
+    what: str = "",
 ) -> Evidence:
     """A minimum that is reached (or beaten): value against the known best."""
     return Evidence("optimum", value, best, tolerance, tolerance_from, side, what)

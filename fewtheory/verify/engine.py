@@ -190,14 +190,16 @@ def run(
     deep: bool = False,
     seed: int | None = None,
     jobs: int = -1,
+    earlier: Sequence[Result] = (),
     on_result: Callable[[Result], None] | None = None,
 ) -> list[Result]:
     """Decide the claims of these suites (all by default) and return the results in order.
 
     subject, of: judge your own object in place of the package's object of that name; the other
     claims report "not asked". only: claim numbers ("C3" takes C3a, C3b, ...). deep: run expensive
-    claims too. seed: fresh seeds for random claims. jobs: joblib's n_jobs. on_result sees each
-    result as it is decided. Raises ValueError for unknown names before anything runs.
+    claims too. seed: fresh seeds for random claims. jobs: joblib's n_jobs. earlier: results of an
+    interrupted run; those that hold, at the same seed, are kept. on_result sees each result as it
+    is decided. Raises ValueError for unknown names before anything runs.
 
     >>> from fewtheory import verify
     >>> verify.run("dpm-solver-pp", only=["C8"], jobs=1)[0].verdict
@@ -216,12 +218,18 @@ def run(
     seeds = {(n, c.id): default_seed(n, c.id, seed) for n, c in asked}
     results: dict[tuple[str, str], Result] = {}
     trials: list[Trial] = []
+    kept = {(r.suite, r.claim): r for r in earlier if r.verdict == "holds"} if of is None else {}
     for name, c in asked:
         key = (name, c.id)
+        if key in kept and kept[key].seed == seeds[key]:
+            results[key] = kept[key]
+            continue
         skip = "not asked" if of is not None and c.of_name != of else ""
         skip = skip or ("deep" if c.deep and not deep else "")
         if skip:
-            results[key] = Result(name, c.id, c.kind, c.statement, skip, deep=c.deep, erratum=c.erratum)
+            results[key] = Result(
+                name, c.id, c.kind, c.statement, skip, deep=c.deep, erratum=c.erratum
+            )
             continue
         who = ["own" if of is None else "subject"]
         who += [f"saboteur {k}" for k in range(len(c.saboteurs))]
@@ -249,7 +257,5 @@ def _outcomes(trials: list[Trial], subject: Any, jobs: int) -> Iterator[Outcome]
         return (execute(t, subject if t.who == "subject" else None) for t in trials)
     import joblib
 
-    pool = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
-    return pool(
-        joblib.delayed(execute)(t, subject if t.who == "subject" else None) for t in trials
-    )
+    pool: Any = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
+    return pool(joblib.delayed(execute)(t, subject if t.who == "subject" else None) for t in trials)

@@ -42,7 +42,9 @@ class Evidence:
         for name in ("measured", "expected", "tolerance"):
             object.__setattr__(self, name, float(getattr(self, name)))
         if self.relation not in RELATIONS:
-            raise ValueError(f"Evidence: relation must be one of {RELATIONS}, got {self.relation!r}")
+            raise ValueError(
+                f"Evidence: relation must be one of {RELATIONS}, got {self.relation!r}"
+            )
         if not self.tolerance >= 0:
             raise ValueError(f"Evidence: tolerance must be at least 0, got {self.tolerance}")
 

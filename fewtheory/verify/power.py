@@ -22,7 +22,7 @@ def normal_quantile(tail: float) -> float:
 
 
 def samples_for_mean(shift: float, std_ratio: float = 1.0, tests: int = 1) -> int:
-    """The n at which a two-sided z-test at LEVEL / tests sees a wrong mean with probability 1 - MISS.
+    """The n at which a two-sided z-test at LEVEL / tests sees a wrong mean, but for MISS.
 
     shift: |wrong mean - right mean| over the right standard deviation; std_ratio: the wrong
     standard deviation over the right one. From P(|Z + sqrt(n) shift| <= z_level) <= MISS.
@@ -33,11 +33,10 @@ def samples_for_mean(shift: float, std_ratio: float = 1.0, tests: int = 1) -> in
 
 
 def samples_for_variance(ratio: float, tests: int = 1) -> int:
-    """The n at which a chi-square test of the variance at LEVEL / tests sees variance ratio times as
-    large with probability 1 - MISS.
+    """The n at which a chi-square test at LEVEL / tests sees a wrong variance, but for MISS.
 
-    Exact for Gaussian samples: searched on the chi-square distribution, smallest power of two
-    first, then by bisection.
+    ratio: the wrong variance over the right one. Exact for Gaussian samples: searched on the chi-
+    square distribution, smallest power of two first, then by bisection.
     """
     from scipy.stats import chi2
 

@@ -81,7 +81,9 @@ def _replaced(function: Any, old: str, new: str) -> Any:
     _bare_arguments(definition.args)
     ast.fix_missing_locations(tree)
     space: dict[str, Any] = {}
-    exec(compile(tree, f"<sabotaged {function.__qualname__}>", "exec", dont_inherit=True), {}, space)
+    exec(
+        compile(tree, f"<sabotaged {function.__qualname__}>", "exec", dont_inherit=True), {}, space
+    )
     return _twin(function, function.__globals__, space[definition.name].__code__)
 
 
@@ -98,7 +100,11 @@ def _bare_arguments(arguments: ast.arguments) -> None:
 def _twin(function: Any, names: dict[str, Any], code: types.CodeType | None = None) -> Any:
     """The same function over other globals, with other code if given."""
     twin = types.FunctionType(
-        code or function.__code__, names, function.__name__, function.__defaults__, function.__closure__
+        code or function.__code__,
+        names,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
     )
     twin.__kwdefaults__, twin.__doc__ = function.__kwdefaults__, function.__doc__
     twin.__module__, twin.__qualname__ = function.__module__, function.__qualname__

@@ -29,11 +29,13 @@ def uniform_grid(steps: int, low: float = -3.0, high: float = 3.0) -> Grid:
 
 
 def whole_line(steps: int) -> Grid:
-    """Equal steps of length 28 / steps in lam, over all of the line where variances 0.01 to 1 act."""
+    """Equal steps of length 28 / steps in lam, over all of the line where data act."""
     return grids.at_lams(WIDE, np.linspace(-13.0, 15.0, steps + 1))
 
 
-def gaussian_constant(make: Callable[[Grid], Plan], power: int, c: float) -> tuple[list[float], list[float]]:
+def gaussian_constant(
+    make: Callable[[Grid], Plan], power: int, c: float
+) -> tuple[list[float], list[float]]:
     """Step lengths h, and (std / exact - 1) / h^power on centred Gaussian data of variance c."""
     steps = [128, 256, 512]
     h = [28.0 / n for n in steps]
@@ -53,7 +55,9 @@ def flow_error(plan: Plan, bed: ProductMixture = BIMODAL, points: int = 64) -> f
     return rms(plan.run(bed.model(PATH, plan.prediction), x) - exact)
 
 
-def continued_error(plan: Plan, given: int, bed: ProductMixture = BIMODAL, points: int = 64) -> float:
+def continued_error(
+    plan: Plan, given: int, bed: ProductMixture = BIMODAL, points: int = 64
+) -> float:
     """The same with the first `given` nodes exact: what the rule does without its warm-up.
 
     With given = all nodes but the last it is the local error of the last step.
@@ -67,7 +71,9 @@ def continued_error(plan: Plan, given: int, bed: ProductMixture = BIMODAL, point
         if i < given:
             u.append(x if i == 0 else flow(x, t[0], t[i]))
         else:
-            used = [(plan.P[i, j], u[j]) for j in range(i)] + [(plan.B[i, j], m[j]) for j in range(i)]
+            used = [(plan.P[i, j], u[j]) for j in range(i)] + [
+                (plan.B[i, j], m[j]) for j in range(i)
+            ]
             u.append(sum(c * v for c, v in used if c != 0))  # type: ignore[arg-type]
         if i < plan.nodes - 1:
             m.append(model(u[i], t[i]))

@@ -1,0 +1,47 @@
+# One virtual environment, .venv; `make verify` on a fresh machine needs Python 3.11 and nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+VERIFY_FLAGS ?=
+
+.PHONY: verify test lint figures readme bench clean
+
+.venv/verify: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) torch==2.13.0
+	$(PIP) --editable '.[verify]'
+	touch $@
+
+.venv/dev: .venv/verify
+	$(PIP) --editable '.[verify,dev]'
+	touch $@
+
+.venv/models: .venv/dev
+	$(PIP) --editable '.[verify,dev,models]'
+	touch $@
+
+# Every claim of every paper; the report is one page, report.html.
+verify: .venv/verify
+	$(BIN)/fewtheory verify --json results.json --html report.html $(VERIFY_FLAGS)
+
+test: .venv/dev
+	$(BIN)/python -m pytest --numprocesses auto
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+# The notebooks, run from top to bottom; they write into paper_figs/.
+figures: .venv/dev
+	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
+
+# The README's generated parts, from the last `make verify` and `make figures`.
+readme: .venv/dev
+	$(BIN)/python docs/readme.py
+
+bench: .venv/models
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv report.html results.json

@@ -1,0 +1,162 @@
+"""The command line: fewtheory verify | list | info."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import json
+import platform
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from . import __version__
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns 0 if all is well, 1 if a claim does not hold, 2 for misuse."""
+    arguments = parser().parse_args(argv)
+    try:
+        return arguments.command(arguments)
+    except (ValueError, TypeError, ImportError) as error:
+        print(f"fewtheory: {error}", file=sys.stderr)
+        return 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    top = argparse.ArgumentParser(prog="fewtheory", description=(__doc__ or "").split("\n")[0])
+    top.add_argument("--version", action="version", version=f"fewtheory {__version__}")
+    commands = top.add_subparsers(required=True, metavar="command")
+
+    verify = commands.add_parser("verify", help="decide the claims of suites")
+    verify.set_defaults(command=_verify)
+    verify.add_argument("suites", nargs="*", help="names of suites (default: all)")
+    verify.add_argument("--only", nargs="+", default=[], metavar="CLAIM", help="C3, C5a, ...")
+    verify.add_argument("--deep", action="store_true", help="run expensive claims too")
+    verify.add_argument("--seed", type=int, metavar="N", help="fresh seeds for random claims")
+    verify.add_argument(
+        "--jobs", type=int, default=-1, metavar="N", help="processes (default: all cores)"
+    )
+    verify.add_argument("--subject", metavar="PACKAGE:OBJECT", help="judge this object ...")
+    verify.add_argument("--of", metavar="NAME", help="... in place of the package's object NAME")
+    verify.add_argument(
+        "--allow-missing", action="store_true", help="`unavailable` is not a failure"
+    )
+    verify.add_argument(
+        "--resume", metavar="FILE", help="keep what holds in this JSON of an earlier run"
+    )
+    for kind in ("json", "junit", "html"):
+        verify.add_argument(f"--{kind}", metavar="FILE", help=f"write the results as {kind}")
+
+    listing = commands.add_parser("list", help="the claims of all suites")
+    listing.set_defaults(command=_list)
+    listing.add_argument("suites", nargs="*", help="names of suites (default: all)")
+    listing.add_argument("--json", action="store_true", help="as a JSON list, one object a claim")
+
+    info = commands.add_parser("info", help="versions, extras and suites")
+    info.set_defaults(command=_info)
+    return top
+
+
+def _verify(a: argparse.Namespace) -> int:
+    from .verify import claims as of_suite
+    from .verify import run
+    from .verify.claims import load, suites
+    from .verify.engine import Result
+    from .verify.report import Terminal, read_json, write_html, write_json, write_junit
+    from .verify.report.terminal import print_table
+
+    chosen = a.suites or suites()
+    total = sum(len(of_suite(load(name))) for name in chosen)
+    earlier = read_json(a.resume) if a.resume else []
+    subject = _named(a.subject) if a.subject else None
+    finished: list[Result] = []
+    interrupted = False
+    with Terminal(total) as terminal:
+
+        def on_result(result: Result) -> None:
+            finished.append(result)
+            terminal.done(result)
+
+        try:
+            results = run(
+                *chosen,
+                subject=subject,
+                of=a.of,
+                only=a.only,
+                deep=a.deep,
+                seed=a.seed,
+                jobs=a.jobs,
+                earlier=earlier,
+                on_result=on_result,
+            )
+        except KeyboardInterrupt:
+            results, interrupted = finished, True
+    print_table(results)
+    for write, file in ((write_json, a.json), (write_junit, a.junit), (write_html, a.html)):
+        if file:
+            write(results, file)
+            print(f"wrote {file}")
+    if interrupted:
+        print(
+            "interrupted; what was decided is kept (--resume takes the JSON file)", file=sys.stderr
+        )
+        return 130
+    return 0 if all(_passes(r.verdict, a.allow_missing) for r in results) else 1
+
+
+def _passes(verdict: str, allow_missing: bool) -> bool:
+    return verdict in ("holds", "deep", "not asked") or (verdict == "unavailable" and allow_missing)
+
+
+def _named(name: str) -> Any:
+    module, _, path = name.partition(":")
+    if not path:
+        raise ValueError(f"verify: --subject must look like PACKAGE:OBJECT, got {name!r}")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    found = importlib.import_module(module)
+    for part in path.split("."):
+        found = getattr(found, part, None)
+        if found is None:
+            raise ValueError(f"verify: --subject {name!r}: {module} has no {path}")
+    return found
+
+
+def _list(a: argparse.Namespace) -> int:
+    from .verify.claims import suites
+    from .verify.report import listing
+
+    records = listing(a.suites or suites())
+    if a.json:
+        print(json.dumps(records, indent=1))
+        return 0
+    for r in records:
+        deep = " (deep)" if r["deep"] else ""
+        print(f"{r['suite']} {r['claim']} [{r['kind']}{deep}] {r['statement']}")
+        for why in r["saboteurs"]:
+            print(f"    saboteur: {why}")
+    return 0
+
+
+def _info(a: argparse.Namespace) -> int:
+    from .verify.claims import suites
+
+    print(f"fewtheory {__version__}, Python {platform.python_version()} on {platform.platform()}")
+    groups: dict[str, list[str]] = {}
+    for line in importlib.metadata.requires("fewtheory") or []:
+        requirement, _, marker = line.partition(";")
+        extra = marker.split("==")[1].strip(" \"'") if "extra" in marker else "required"
+        name = re.split(r"[<>=!~\[ (]", requirement)[0]
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            version = "missing"
+        groups.setdefault(extra, []).append(f"{name} {version}")
+    for extra, packages in groups.items():
+        print(f"{extra}: {', '.join(packages)}")
+    print(f"suites: {', '.join(suites())}")
+    return 0

@@ -1,0 +1,92 @@
+"""Shapes are checked at run time in the tests, and every test can run on every array backend."""
+
+from __future__ import annotations
+
+import warnings
+
+import array_api_strict
+import numpy as np
+import pytest
+from jaxtyping import install_import_hook
+
+install_import_hook("fewtheory", "beartype.beartype")
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import torch
+
+from fewtheory import paths, testbeds  # noqa: E402  (after the hook, so that it is checked too)
+
+
+def read_only(x):
+    """A NumPy array that refuses to be written to."""
+    out = np.array(x)
+    out.setflags(write=False)
+    return out
+
+
+BACKENDS = {
+    "numpy": np.array,
+    "read-only numpy": read_only,
+    "torch": lambda x: torch.tensor(np.asarray(x)),
+    "array-api-strict": lambda x: array_api_strict.asarray(np.asarray(x)),
+}
+
+
+@pytest.fixture(params=list(BACKENDS))
+def asarray(request):
+    """Makes an array of each backend from anything that NumPy takes."""
+    return BACKENDS[request.param]
+
+
+@pytest.fixture
+def rng():
+    """A generator of the test's own."""
+    return np.random.default_rng(20261122)
+
+
+BETAS = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2  # Stable Diffusion's
+PATHS = {
+    "vp-linear": paths.VPLinear(),
+    "vp-cosine": paths.VPCosine(),
+    "table": paths.Table(np.cumprod(1 - BETAS)),
+    "edm": paths.EDM(),
+    "rectified-flow": paths.RectifiedFlow(),
+    "trigonometric": paths.Trigonometric(),
+}
+
+
+@pytest.fixture(params=list(PATHS))
+def path(request):
+    """Each of the named paths."""
+    return PATHS[request.param]
+
+
+@pytest.fixture(scope="session")
+def all_paths():
+    """The named paths, in a list."""
+    return list(PATHS.values())
+
+
+@pytest.fixture(scope="session")
+def lams():
+    """Eight unequal levels that lie inside the range of every named path."""
+    return np.array([-2.5, -2.0, -1.2, -0.7, 0.2, 0.6, 1.3, 2.0])
+
+
+@pytest.fixture(scope="session")
+def bimodal():
+    """The sheets' bimodal mixture: weights 0.4 and 0.6, means -1 and 1.5, stds 0.5 and 0.3."""
+    return testbeds.mixture_1d([0.4, 0.6], [-1.0, 1.5], [0.5, 0.3])
+
+
+@pytest.fixture(scope="session")
+def rotated():
+    """A rotated product of three mixtures in three dimensions, one row padded with weight zero."""
+    q, _ = np.linalg.qr(np.random.default_rng(7).standard_normal((3, 3)))
+    return testbeds.ProductMixture(
+        [[0.3, 0.7, 0.0], [0.2, 0.3, 0.5], [0.5, 0.25, 0.25]],
+        [[-1.0, 1.5, 0.0], [-2.0, 0.1, 0.8], [0.0, 1.0, -1.0]],
+        [[0.5, 0.3, 1.0], [0.2, 0.4, 0.3], [0.6, 0.2, 0.3]],
+        q,
+    )
