@@ -147,28 +147,27 @@ def uniform(rng: Rng, shape: Sequence[int], like: Array) -> Array:
 def linear_combination(coefficients: Sequence[Any], arrays: Sequence[Array]) -> Array:
     """sum_k c_k x_k in a new buffer; c_k are Python floats, or arrays that broadcast."""
     if all(type(c) is float for c in coefficients):
-        return scalar_combination(coefficients, arrays)
+        in_place = not any(getattr(x, "requires_grad", False) for x in arrays)
+        return scalar_combination(coefficients, arrays, in_place)
     total = arrays[0] * coefficients[0]
     for c, x in zip(coefficients[1:], arrays[1:], strict=True):
         total = total + c * x
     return total
 
 
-def scalar_combination(coefficients: Sequence[float], arrays: Sequence[Array]) -> Array:
-    """sum_k c_k x_k for Python floats and arrays of one shape.
+def scalar_combination(
+    coefficients: Sequence[float], arrays: Sequence[Array], in_place: bool
+) -> Array:
+    """sum_k c_k x_k for Python floats and arrays of one shape, always in a new buffer.
 
-    In place after the first product where nothing requires a gradient, so that a step of a
-    sampler costs one pass over memory for each term and one allocation.
+    in_place: after the first product, add into its buffer (wrong where a gradient is recorded), so
+    that a step of a sampler costs one pass over memory for each term and one allocation.
     """
     total, rest = arrays[0] * coefficients[0], range(1, len(arrays))
-    if is_torch(total):
+    if in_place and is_torch(total):
         for k in rest:
-            x = arrays[k]
-            if x.requires_grad or total.requires_grad:
-                total = total.add(x, alpha=coefficients[k])
-            else:
-                total.add_(x, alpha=coefficients[k])
-    elif is_numpy(total):
+            total.add_(arrays[k], alpha=coefficients[k])
+    elif in_place and is_numpy(total):
         for k in rest:
             total += coefficients[k] * arrays[k]
     else:

@@ -14,6 +14,7 @@ install_import_hook("fewtheory", "beartype.beartype")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import torch
+    import torch._decomp.decompositions_for_jvp  # forward mode loads it, and it warns once
 
 from fewtheory import paths, testbeds  # noqa: E402  (after the hook, so that it is checked too)
 

@@ -17,7 +17,6 @@ from ..arrays import (
     Rng,
     as_like,
     linear_combination,
-    namespace,
     scalar_combination,
     standard_normal,
 )
@@ -124,39 +123,42 @@ def run(
     half = xp.finfo(x.dtype).bits < 32
     slots: list[Any] = [None] * (2 * n + 1 + plan.C.shape[1])
     u = slots[0] = xp.astype(x, xp.float32) if half else x
-    for i, row in enumerate(rows):
+    shape, in_place = x.shape, not _tracked(x)
+    for i, (t, to_data, operands, coefficients, elementwise, d, noises, dead) in enumerate(rows):
         if callback is not None:
             callback(i, u)
-        if row.t is not None:
-            m = function(xp.astype(u, x.dtype) if half else u, row.t, **given)
-            if m.shape != x.shape:
-                raise ValueError(f"Plan.run: the model must return shape {x.shape}, got {m.shape}")
+        if t is not None:
+            m = function(xp.astype(u, x.dtype) if half else u, t, **given)
+            if m.shape != shape:
+                raise ValueError(f"Plan.run: the model must return shape {shape}, got {m.shape}")
             if half:
                 m = xp.astype(m, xp.float32)
-            for hook in plan.hooks:
-                m = hook(linear_combination(row.to_data, (u, m)) if hook is plan.hooks[0] else m)
+            if plan.hooks:
+                m = linear_combination(to_data, (u, m))
+                for hook in plan.hooks:
+                    m = hook(m)
+            in_place = in_place and not _tracked(m)
             slots[n + 1 + i] = m
-        for k in row.noises:
-            slots[k] = standard_normal(rng, x.shape, u)
-        u = _combine(row, slots, u)
+        for k in noises:
+            slots[k] = standard_normal(rng, shape, u)
+        used = [slots[k] for k in operands]
+        if elementwise:
+            c = [c if type(c) is float else as_like(c, u) for c in coefficients]
+            u = linear_combination(c, used)
+        elif used:
+            u = scalar_combination(coefficients, used, in_place)
+        else:  # a constant row
+            u = xp.zeros_like(u)
+        if d is not None:
+            u = u + as_like(d, u)
         slots[i + 1] = u
-        for k in row.dead:
+        for k in dead:
             slots[k] = None
     if callback is not None:
         callback(n, u)
     return xp.astype(u, x.dtype) if half else u
 
 
-def _combine(row: Row, slots: list[Any], like: Array) -> Array:
-    if not row.slots:  # a constant row
-        total = namespace(like).zeros_like(like)
-    else:
-        operands = [slots[k] for k in row.slots]
-        if row.elementwise:
-            c = [c if type(c) is float else as_like(c, like) for c in row.coefficients]
-            total = linear_combination(c, operands)
-        else:
-            total = scalar_combination(row.coefficients, operands)
-    if row.constant is not None:
-        total = total + as_like(row.constant, like)
-    return total
+def _tracked(x: Array) -> bool:
+    """Whether torch records a graph through x."""
+    return getattr(x, "requires_grad", False)

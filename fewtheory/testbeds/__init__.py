@@ -7,7 +7,8 @@ prediction)` (the exact denoiser as a `Model`), `flow(path)` (the exact flow map
 
 from __future__ import annotations
 
+from .fit import fit_gaussian, fit_product_mixture
 from .gaussian import Gaussian
 from .product import ProductMixture, mixture_1d
 
-__all__ = ["Gaussian", "ProductMixture", "mixture_1d"]
+__all__ = ["Gaussian", "ProductMixture", "fit_gaussian", "fit_product_mixture", "mixture_1d"]

@@ -1,0 +1,1 @@
+"""Timings against the peers that a user would pick instead, side by side in one run."""

@@ -1,0 +1,92 @@
+"""Writes the generated parts of README.md: the table of papers and the table on the digits.
+
+The papers' state comes from the results of the last `make verify` (results.json), the digits from the
+last `make figures` (paper_figs/digits.json). Run by `make readme`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from fewtheory.verify import claims, suites
+from fewtheory.verify.claims import load
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def papers(results: list[dict] | None) -> str:
+    """One row a paper: its suite, its title, its state.
+
+    Without results the state says what the suite asks; with them, what was decided.
+    """
+    known, rows, group = set(suites()), [], ""
+    for paper in json.loads((ROOT / "verification/papers.json").read_text()):
+        if paper["group"] != group:
+            group = paper["group"]
+            rows += ["", f"**{group}**", "", "| suite | paper | state |", "| --- | --- | --- |"]
+        state = "planned"
+        if paper["suite"] in known:
+            state = _state(paper["suite"], results)
+        rows.append(f"| `{paper['suite']}` | {paper['title']} | {state} |")
+    return "\n".join(rows).strip()
+
+
+def _state(suite: str, results: list[dict] | None) -> str:
+    asked = claims(load(suite))
+    saboteurs = sum(len(c.saboteurs) for c in asked)
+    if results is None:
+        return f"{len(asked)} claims, {saboteurs} saboteurs"
+    mine = [r for r in results if r["suite"] == suite]
+    held = sum(r["verdict"] == "holds" for r in mine)
+    caught = sum(j["rejected"] for r in mine for j in r["rejections"])
+    errata = sum(bool(r["erratum"]) for r in mine)
+    return (
+        f"{held} of {len(asked)} claims hold, {caught} of {saboteurs} saboteurs caught"
+        + (f", {errata} errata" if errata else "")
+    )
+
+
+def digits() -> str:
+    """The rms errors of every sampler at a few budgets; the least of each column is bold."""
+    table = json.loads((ROOT / "paper_figs/digits.json").read_text())
+    budgets = [str(b) for b in table["budgets"]]
+    best = {
+        b: min(f[b]["rms"] for f in table["results"].values() if b in f and f[b]["rms"]) for b in budgets
+    }
+    rows = [
+        "| sampler | " + " | ".join(budgets) + " |",
+        "| --- |" + " ---: |" * len(budgets),
+    ]
+    for name, found in table["results"].items():
+        cells = []
+        for b in budgets:
+            value = found.get(b, {}).get("rms")
+            text = "" if value is None else f"{value:.2g}" if value >= 0.01 else f"{value:.4f}"
+            cells.append(f"**{text}**" if value == best[b] else text)
+        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def filled(text: str, name: str, body: str) -> str:
+    """The text with what stands between the markers of this name replaced."""
+    pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+    if not re.search(pattern, text, flags=re.S):
+        raise SystemExit(f"README.md has no markers <!-- {name} -->")
+    return re.sub(pattern, lambda m: f"{m[1]}{body}\n{m[2]}", text, flags=re.S)
+
+
+def main() -> None:
+    """Rewrite README.md."""
+    readme = ROOT / "README.md"
+    found = ROOT / "results.json"
+    if not found.is_file():
+        raise SystemExit("no results.json: run `make verify` first")
+    results = json.loads(found.read_text())
+    text = filled(readme.read_text(), "papers", papers(results))
+    readme.write_text(filled(text, "digits", digits()))
+
+
+if __name__ == "__main__":
+    main()
