@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 VERIFY_FLAGS ?=
 
-.PHONY: verify test lint figures readme bench clean
+.PHONY: verify deep test lint figures readme bench clean
 
 .venv/verify: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -23,6 +23,10 @@ VERIFY_FLAGS ?=
 # Every claim of every paper; the report is one page, report.html.
 verify: .venv/verify
 	$(BIN)/fewtheory verify --json results.json --html report.html $(VERIFY_FLAGS)
+
+# The expensive claims too; their verdicts and the date are committed.
+deep: .venv/verify
+	$(BIN)/fewtheory verify --deep --record verification/deep.json $(VERIFY_FLAGS)
 
 test: .venv/dev
 	$(BIN)/python -m pytest --numprocesses auto

@@ -1,13 +1,14 @@
 """A plan's step against a bare fused linear combination, and against diffusers' `step`.
 
-The model is a constant that predicts noise, so what is timed is the sampler alone: DPM-Solver++(2M),
-50 steps, time a step. In noise prediction its step form has four nonzeros a row (two states, two
-model outputs). The fused combination is a Numba loop that reads four arrays once and writes one; beside
-it stands the same sum as a chain of torch operations.
+The model is a constant that predicts noise, so what is timed is the sampler alone:
+DPM-Solver++(2M), 50 steps, time a step. In noise prediction its step form has four nonzeros a row
+(two states, two model outputs). The fused combination is a Numba loop that reads four arrays once
+and writes one; beside it stands the same sum as a chain of torch operations.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 
 import numba
@@ -60,13 +61,7 @@ def chain_run(x: torch.Tensor, m: torch.Tensor):
 
 def diffusers_runs(x: torch.Tensor, m: torch.Tensor):
     """50 steps of diffusers' schedulers, as its pipelines call them."""
-    from diffusers.schedulers import (
-        DDIMScheduler,
-        DPMSolverMultistepScheduler,
-        EulerDiscreteScheduler,
-        HeunDiscreteScheduler,
-        UniPCMultistepScheduler,
-    )
+    diffusers = importlib.import_module("diffusers")
 
     def runner(cls):
         scheduler = cls(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
@@ -80,14 +75,8 @@ def diffusers_runs(x: torch.Tensor, m: torch.Tensor):
 
         return call
 
-    classes = (
-        DDIMScheduler,
-        EulerDiscreteScheduler,
-        HeunDiscreteScheduler,
-        DPMSolverMultistepScheduler,
-        UniPCMultistepScheduler,
-    )
-    return {f"diffusers {c.__name__}": runner(c) for c in classes}
+    names = ("DDIM", "EulerDiscrete", "HeunDiscrete", "DPMSolverMultistep", "UniPCMultistep")
+    return {f"diffusers {n}Scheduler": runner(getattr(diffusers, f"{n}Scheduler")) for n in names}
 
 
 def main() -> None:

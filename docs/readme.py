@@ -1,7 +1,7 @@
 """Writes the generated parts of README.md: the table of papers and the table on the digits.
 
-The papers' state comes from the results of the last `make verify` (results.json), the digits from the
-last `make figures` (paper_figs/digits.json). Run by `make readme`.
+The papers' state comes from the results of the last `make verify` (results.json), the digits from
+the last `make figures` (paper_figs/digits.json). Run by `make readme`.
 """
 
 from __future__ import annotations
@@ -42,9 +42,8 @@ def _state(suite: str, results: list[dict] | None) -> str:
     held = sum(r["verdict"] == "holds" for r in mine)
     caught = sum(j["rejected"] for r in mine for j in r["rejections"])
     errata = sum(bool(r["erratum"]) for r in mine)
-    return (
-        f"{held} of {len(asked)} claims hold, {caught} of {saboteurs} saboteurs caught"
-        + (f", {errata} errata" if errata else "")
+    return f"{held} of {len(asked)} claims hold, {caught} of {saboteurs} saboteurs caught" + (
+        f", {errata} errata" if errata else ""
     )
 
 
@@ -53,7 +52,8 @@ def digits() -> str:
     table = json.loads((ROOT / "paper_figs/digits.json").read_text())
     budgets = [str(b) for b in table["budgets"]]
     best = {
-        b: min(f[b]["rms"] for f in table["results"].values() if b in f and f[b]["rms"]) for b in budgets
+        b: min(f[b]["rms"] for f in table["results"].values() if b in f and f[b]["rms"])
+        for b in budgets
     }
     rows = [
         "| sampler | " + " | ".join(budgets) + " |",
@@ -63,7 +63,7 @@ def digits() -> str:
         cells = []
         for b in budgets:
             value = found.get(b, {}).get("rms")
-            text = "" if value is None else f"{value:.2g}" if value >= 0.01 else f"{value:.4f}"
+            text = "" if value is None else f"{value:#.2g}"
             cells.append(f"**{text}**" if value == best[b] else text)
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(rows)

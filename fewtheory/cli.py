@@ -48,6 +48,9 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument(
         "--resume", metavar="FILE", help="keep what holds in this JSON of an earlier run"
     )
+    verify.add_argument(
+        "--record", metavar="FILE", help="write the deep claims' verdicts with today's date"
+    )
     for kind in ("json", "junit", "html"):
         verify.add_argument(f"--{kind}", metavar="FILE", help=f"write the results as {kind}")
 
@@ -66,7 +69,14 @@ def _verify(a: argparse.Namespace) -> int:
     from .verify import run
     from .verify.claims import load, suites
     from .verify.engine import Result
-    from .verify.report import Terminal, read_json, write_html, write_json, write_junit
+    from .verify.report import (
+        Terminal,
+        read_json,
+        write_html,
+        write_json,
+        write_junit,
+        write_record,
+    )
     from .verify.report.terminal import print_table
 
     chosen = a.suites or suites()
@@ -96,7 +106,12 @@ def _verify(a: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             results, interrupted = finished, True
     print_table(results)
-    for write, file in ((write_json, a.json), (write_junit, a.junit), (write_html, a.html)):
+    for write, file in (
+        (write_json, a.json),
+        (write_junit, a.junit),
+        (write_html, a.html),
+        (write_record, a.record),
+    ):
         if file:
             write(results, file)
             print(f"wrote {file}")

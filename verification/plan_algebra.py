@@ -10,9 +10,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from scipy.stats import chi2, norm
 
 from fewtheory.paths import EDM, RectifiedFlow, VPLinear
-from fewtheory.plan import Plan, Trace, grids
+from fewtheory.plan import VARIANTS, Plan, Trace, grids
 from fewtheory.plan.law import law as plan_law
 from fewtheory.plan.law import tableau_gradient
 from fewtheory.plan.order import OrderReport, defects
@@ -22,7 +23,7 @@ from fewtheory.samplers.dpm_solver_pp import multistep
 from fewtheory.search import fit_to_law, refit_last_row
 from fewtheory.suites import _worlds as w
 from fewtheory.testbeds import Gaussian
-from fewtheory.verify import claim, identity, law, limit, optimum, order, sabotage, wrong
+from fewtheory.verify import LEVEL, claim, identity, law, limit, optimum, order, sabotage, wrong
 from fewtheory.verify.power import samples_for_mean, samples_for_variance
 
 VE, RF, VP = EDM(0.05, 50.0), RectifiedFlow(), VPLinear()
@@ -236,24 +237,36 @@ LAW_SABOTEURS = [
 ]
 
 
-@claim("C3", kind="law", of=plan_law, saboteurs=LAW_SABOTEURS)
+@claim("C3a", kind="law", of=plan_law, saboteurs=LAW_SABOTEURS)
 def recursion_is_the_samples_law(recursion, rng):
     """The recursion's mean and variance are those of samples of SDE-DPM-Solver++(2M), N = 6, data
     N(0.7, 0.25)."""
-    found = recursion(SDE_PLAN, DATA)
-    right = plan_law(SDE_PLAN, DATA)
-    std = float(np.sqrt(right.variance[0]))
-    shared, shifted = (s.build()(SDE_PLAN, DATA) for s in LAW_SABOTEURS)
-    n = max(
-        samples_for_mean((shifted.mean[0] - right.mean[0]) / std, tests=2),
-        samples_for_variance(float(shared.variance[0] / right.variance[0]), tests=2),
-    )
-    x = DATA.at(VP, float(SDE_PLAN.t[0])).sample(n, rng=rng)
-    out = SDE_PLAN.run(DATA.model(VP), x, rng)[:, 0]
-    mean, variance = float(found.mean[0]), float(found.variance[0])
-    from scipy.stats import chi2, norm
+    yield from sampled(recursion, SDE_PLAN, rng, 2)
 
-    level = 1e-4 / 512 / 2
+
+@claim("C3b", kind="law", of=plan_law, saboteurs=LAW_SABOTEURS)
+def recursion_is_every_samples_law(recursion, rng):
+    """The same for every stochastic variant of every sampler, at 4, 8 and 16 steps."""
+    chosen = [v for v in VARIANTS if v.stochastic]
+    for variant in chosen:
+        for n in (4, 8, 16):
+            grid = grids.at_lams(VP, np.linspace(-2.0, 2.0, n + 1))
+            for e in sampled(recursion, variant(VP, grid), rng, 6 * len(chosen)):
+                yield replace(e, what=f"{variant.name}, N = {n}: {e.what}")
+
+
+def sampled(recursion, plan, rng, tests):
+    """Evidence on mean and variance of the samples, n from the power against the saboteurs."""
+    found, right = recursion(plan, DATA), plan_law(plan, DATA)
+    std = float(np.sqrt(right.variance[0]))
+    shared, shifted = (s.build()(plan, DATA) for s in LAW_SABOTEURS)
+    n = max(
+        samples_for_mean((shifted.mean[0] - right.mean[0]) / std, tests=tests),
+        samples_for_variance(float(shared.variance[0] / right.variance[0]), tests=tests),
+    )
+    x = DATA.at(VP, float(plan.t[0])).sample(n, rng=rng)
+    out = plan.run(DATA.model(VP), x, rng)[:, 0]
+    mean, variance, level = float(found.mean[0]), float(found.variance[0]), LEVEL / tests
     yield law((out.mean() - mean) / np.sqrt(variance / n), level=level, what="mean", n=n)
     total = float(((out - out.mean()) ** 2).sum() / variance)  # chi-square, n - 1 degrees
     tail = min(chi2.cdf(total, n - 1), chi2.sf(total, n - 1))

@@ -8,17 +8,20 @@ by name; `who` is "own", "subject" or "saboteur K". Runs go through joblib: insi
 from __future__ import annotations
 
 import hashlib
+import importlib
+import json
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import MissingExtra, fail
-from .claims import Claim, claims, load, suites
+from .claims import SUITES, Claim, claims, load, suites
 from .evidence import Evidence
 
 VERDICTS = ("holds", "fails", "blind", "error", "unavailable", "not asked", "deep")
@@ -227,8 +230,9 @@ def run(
         skip = "not asked" if of is not None and c.of_name != of else ""
         skip = skip or ("deep" if c.deep and not deep else "")
         if skip:
+            note = recorded(name, c.id) if skip == "deep" else ""
             results[key] = Result(
-                name, c.id, c.kind, c.statement, skip, deep=c.deep, erratum=c.erratum
+                name, c.id, c.kind, c.statement, skip, deep=c.deep, erratum=c.erratum, note=note
             )
             continue
         who = ["own" if of is None else "subject"]
@@ -246,6 +250,17 @@ def run(
             if on_result is not None:
                 on_result(results[key])
     return [results[(n, c.id)] for n, c in asked]
+
+
+def recorded(suite: str, claim: str) -> str:
+    """What the committed record says of a deep claim: its verdict and when it was decided."""
+    package = importlib.import_module(SUITES)
+    files = [Path(p) / "deep.json" for p in package.__path__]
+    for file in filter(Path.is_file, files):
+        for entry in json.loads(file.read_text(encoding="utf-8")):
+            if (entry["suite"], entry["claim"]) == (suite, claim):
+                return f"{entry['verdict']} on {entry['date']} ({entry['seconds']:.0f} s)"
+    return "never run"
 
 
 def _matches(id: str, wanted: str) -> bool:

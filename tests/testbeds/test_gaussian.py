@@ -71,8 +71,9 @@ def test_the_denoiser_of_a_nearly_singular_law_is_the_regression_on_x_t(bed, t):
     expected = bed.mean + (x - alpha * bed.mean) @ gain.T
     condition = 1 + alpha**2 / sigma**2  # of the matrix that is solved; eigenvalues are at most 1
     bound = 64 * EPS * condition * (1 + np.abs(x).max()) / sigma**2
-    np.testing.assert_allclose(bed.model(VP, "data")(x, t), expected, rtol=0, atol=bound)
     np.testing.assert_allclose(bed.posterior(VP, x, t)[0], expected, rtol=0, atol=bound)
+    bound += 16 * EPS * (1 + np.abs(x).max()) / alpha  # the model is (x + sigma^2 score) / alpha
+    np.testing.assert_allclose(bed.model(VP, "data")(x, t), expected, rtol=0, atol=bound)
 
 
 @given(nearly_singular(), st.floats(0.05, 0.95))
@@ -206,6 +207,22 @@ def test_a_point_mass_is_denoised_to_its_point(rng):
     np.testing.assert_array_equal(bed.posterior(VP, x, 0.5)[0], np.tile([1.0, 2.0], (4, 1)))
     bound = 8 * EPS * (np.abs(x).max() + 2) / VP.alpha(0.5)
     np.testing.assert_allclose(bed.model(VP, "data")(x, 0.5), np.tile([1, 2], (4, 1)), atol=bound)
+
+
+@pytest.mark.parametrize("kind", [paths.RectifiedFlow, paths.Trigonometric])
+def test_at_pure_noise_the_denoiser_is_the_mean(kind, rng):
+    path, x = kind(), rng.standard_normal((4, 3))
+    np.testing.assert_array_equal(FULL.model(path, "data")(x, 1.0), np.tile(FULL.mean, (4, 1)))
+    velocity = path.dalpha(1.0) * FULL.mean + path.dsigma(1.0) * x
+    np.testing.assert_allclose(FULL.model(path, "velocity")(x, 1.0), velocity, rtol=8 * EPS)
+
+
+@pytest.mark.parametrize("kind", [paths.RectifiedFlow, paths.Trigonometric])
+def test_at_clean_data_the_denoiser_is_the_state(kind, rng):
+    path, x = kind(), rng.standard_normal((4, 3))
+    np.testing.assert_array_equal(FULL.model(path, "data")(x, 0.0), x)
+    velocity = path.dalpha(0.0) * x  # E[eps | x_0] = 0
+    np.testing.assert_allclose(FULL.model(path, "velocity")(x, 0.0), velocity, rtol=8 * EPS)
 
 
 def test_a_point_mass_has_no_density():

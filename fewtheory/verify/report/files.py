@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 from collections.abc import Sequence
@@ -76,6 +77,23 @@ def read_json(file: File) -> list[Result]:
         raise ValueError(f"read_json: {os.fspath(file)}: not JSON ({error})") from None
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"read_json: {os.fspath(file)}: not a file of results ({error})") from None
+
+
+def write_record(results: Sequence[Result], file: File) -> None:
+    """The deep claims' verdicts with today's date, for the committed record of expensive runs."""
+    today = datetime.date.today().isoformat()
+    entries = [
+        {
+            "suite": r.suite,
+            "claim": r.claim,
+            "verdict": r.verdict,
+            "date": today,
+            "seconds": round(r.seconds, 1),
+        }
+        for r in results
+        if r.deep and r.verdict not in ("deep", "not asked")
+    ]
+    write_whole(file, json.dumps(entries, indent=1) + "\n")
 
 
 def write_junit(results: Sequence[Result], file: File) -> None:

@@ -92,11 +92,16 @@ def print_table(results: Sequence[Result], console: Console | None = None) -> No
             f"[{COLOURS[r.verdict]}]{r.verdict}[/]",
             caught,
             f"{r.seconds:.1f}" if r.seconds else "",
-            ("[yellow]erratum[/] " if r.erratum else "") + r.statement.replace("[", r"\["),
+            _remark(r) + r.statement.replace("[", r"\["),
         )
         previous = r.suite
     console.print(table, highlight=False)
     console.print(summary(results), highlight=False)
+
+
+def _remark(r: Result) -> str:
+    deep = f"[cyan]last run: {r.note}.[/] " if r.verdict == "deep" else ""
+    return deep + ("[yellow]erratum[/] " if r.erratum else "")
 
 
 def summary(results: Sequence[Result]) -> str:
