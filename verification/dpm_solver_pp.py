@@ -287,7 +287,21 @@ def one_step(sampler, h, order, **how):
 
 STEPS = (0.01, 0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 16.0)
 GAMMAS = np.linspace(0, 1, 21)
-noise_form = partial(dpm_solver_pp, prediction="noise")
+
+
+def noise_form(path, grid, order, **how):
+    """The noise form in place of the data form: unbounded as singlestep."""
+    return dpm_solver_pp(path, grid, order, **{**how, "prediction": "noise"})
+
+
+def data_form(path, grid, order, **how):
+    """The data form in place of the noise form."""
+    return dpm_solver_pp(path, grid, order, **{**how, "prediction": "data"})
+
+
+def deterministic(path, grid, order, **how):
+    """The ODE solver, eta = 0, in place of the stochastic one."""
+    return dpm_solver_pp(path, grid, order, **{**how, "eta": 0.0})
 
 
 @claim(
@@ -295,7 +309,7 @@ noise_form = partial(dpm_solver_pp, prediction="noise")
     kind="bound",
     of=dpm_solver_pp,
     saboteurs=[
-        wrong(noise_form, "the noise form, which is unbounded"),
+        noise_form,
         sabotage(
             dpm_solver_pp,
             "(1 + eta) * t.alpha * m",
@@ -319,7 +333,7 @@ def data_steps_are_convex(sampler):
 @claim(
     "C4b",
     kind="identity",
-    of=noise_form,
+    of=dpm_solver_pp,
     saboteurs=[
         sabotage(
             dpm_solver_pp,
@@ -341,23 +355,21 @@ def noise_2s_is_unbounded(sampler):
         yield identity(found, exact, operations=64, scale=np.exp(h), what=f"h = {h:g}")
 
 
-def largest_root(sampler, h, gamma):
+def largest_root(sampler, h, gamma, **how):
     """The largest root modulus of equal multistep steps with x0hat = gamma y."""
-    plan = sampler(
-        w.PATH, grids.at_lams(w.PATH, 0.3 + h * np.arange(4)), 2, lower_order_final=False
-    )
-    tab = plan.canonical()
-    weights = tab.B[3] - np.exp(-h) * tab.B[2]  # on m_2, m_1 (and 0)
-    return float(
-        np.abs(np.roots([1.0, -np.exp(-h) - weights[2] * gamma, -weights[1] * gamma])).max()
-    )
+    grid = grids.at_lams(w.PATH, 0.3 + h * np.arange(4))
+    plan = sampler(w.PATH, grid, 2, lower_order_final=False, **how).predicting("data")
+    y = (plan.P[3, :3] * plan.alpha[:3] + gamma * plan.B[3]) / plan.alpha[
+        3
+    ]  # y_3 from y_0, y_1, y_2
+    return float(np.abs(np.roots([1.0, -y[2], -y[1]])).max())
 
 
 @claim(
     "C4c",
     kind="identity",
     of=dpm_solver_pp,
-    saboteurs=[HALF_D, wrong(noise_form, "the noise form")],
+    saboteurs=[HALF_D, noise_form],
 )
 def stability_limit_2m(sampler):
     """++2M with equal steps is stable, for gamma <= 1, down to gamma = -coth(h/2)/2: there the
@@ -390,24 +402,42 @@ def critical_guidance_scale(sampler):
         )
 
 
-SDE = partial(dpm_solver_pp, eta=1.0)
+@claim("C4e", kind="identity", of=dpm_solver_pp, saboteurs=[HALF_D, data_form])
+def noise_2m_stays_bounded(sampler):
+    """Noise 2M with equal steps has a bounded factor too: as h grows, the smallest stable gamma rises
+    to -1/3, where the largest root has modulus 1."""
+    at, inside, outside = (
+        largest_root(sampler, 36.0, g, prediction="noise") for g in (-1 / 3, -0.33, -0.34)
+    )
+    yield identity(at, 1.0, operations=64, scale=1.0, what="at -1/3, h = 36")
+    yield identity(
+        np.sign([inside - 1, outside - 1]), [-1.0, 1.0], operations=0, what="either side"
+    )
 
 
-def fresh_noise_in_stages(path, grid, order, *, solver_type="midpoint", **_):
+def fresh_noise_in_stages(path, grid, order, **_):
     """Singlestep with fresh noise in its stages, as libraries have it."""
-    rule = Rule(solver_type=solver_type, eta=1.0)
+    rule = Rule(solver_type="midpoint" if order == 2 else "taylor", eta=1.0)
     trace = Trace(fresh_noise_in_stages, path, grid)
     x = trace.start
     for s, t in trace.steps():
         x, m0 = trace.evaluate(x, s)
-        if order == 1:
-            x = first(x, m0, s, t, rule) + kernel(s, t, rule).noise * trace.noise()
+        places = [s.lam + k * (t.lam - s.lam) / order for k in range(1, order)]
+        nodes = [s, *(grids.point(path, lam) for lam in places)]
+        noises = [kernel(s, level, rule).noise * trace.noise() for level in [*nodes[1:], t]]
+        _, m1 = trace.evaluate(first(x, m0, s, nodes[1], rule) + noises[0], nodes[1])
+        if order == 2:
+            x = singlestep_2(x, m0, m1, s, nodes[1], t, rule) + noises[-1]
             continue
-        s1 = grids.point(path, s.lam + (t.lam - s.lam) / 2)
-        stage = first(x, m0, s, s1, rule) + kernel(s, s1, rule).noise * trace.noise()
-        _, m1 = trace.evaluate(stage, s1)
-        x = singlestep_2(x, m0, m1, s, s1, t, rule) + kernel(s, t, rule).noise * trace.noise()
+        stage = stage_2(x, m0, m1, s, nodes[1], nodes[2], rule) + noises[1]
+        _, m2 = trace.evaluate(stage, nodes[2])
+        x = singlestep_3(x, (m0, m1, m2), nodes, t, rule) + noises[-1]
     return trace.plan(x)
+
+
+def stages_with_noise(path, grid, order, *, eta, **how):
+    """Singlestep with fresh noise in its stages: of order 1 as 2S, divergent as 3S."""
+    return fresh_noise_in_stages(path, grid, order)
 
 
 def weak_errors(sampler, p, steps, **how):
@@ -430,7 +460,9 @@ NOISE_VARIANCE = sabotage(
 def weak_order_one(sampler):
     """SDE-DPM-Solver++(1) and SDE-DPM-Solver(1) have weak order 1."""
     steps = [48, 96, 192, 384]
-    yield order(steps, weak_errors(sampler, 1, steps), 1, what="data")
+    for prediction in ("data", "noise"):
+        errors = weak_errors(sampler, 1, steps, prediction=prediction)
+        yield order(steps, errors, 1, what=prediction)
 
 
 @claim(
@@ -438,10 +470,7 @@ def weak_order_one(sampler):
     kind="order",
     of=dpm_solver_pp,
     saboteurs=[
-        wrong(
-            lambda *a, eta, **k: fresh_noise_in_stages(*a, **k),
-            "singlestep, fresh noise in its stages",
-        ),
+        stages_with_noise,
         HALF_D,
         NOISE_VARIANCE,
     ],
@@ -463,7 +492,8 @@ def weak_order_two(sampler):
             "mu[2] / h**2 * second",
             "(mu[2] / h**2 - t.alpha) * second / 2",
             "widespread code: the sign of 1/2 flipped, the second difference halved",
-        )
+        ),
+        stages_with_noise,
     ],
     erratum="Widespread third-order SDE code has the sign of 1/2 wrong: its weak order is 1.",
 )
@@ -473,20 +503,15 @@ def weak_order_3m(sampler):
     return order(steps, weak_errors(sampler, 3, steps, lower_order_final=False), 2)
 
 
-@claim(
-    "C5d",
-    kind="identity",
-    of=SDE,
-    saboteurs=[NOISE_VARIANCE, wrong(dpm_solver_pp, "eta = 0, the ODE")],
-)
+@claim("C5d", kind="identity", of=dpm_solver_pp, saboteurs=[NOISE_VARIANCE, deterministic])
 def sde_step_is_the_posterior(sampler):
     """SDE-DPM-Solver++(1) is the DDPM posterior step (DDIM with eta = 1)."""
     grid = w.uneven_grid(8)
-    distance = sampler(w.PATH, grid, 1).distance(ddim(w.PATH, grid, eta=1.0))
+    distance = sampler(w.PATH, grid, 1, eta=1.0).distance(ddim(w.PATH, grid, eta=1.0))
     return identity(distance, 0.0, operations=64, scale=1.0)
 
 
-@claim("C5e", kind="identity", of=SDE, saboteurs=[NOISE_VARIANCE])
+@claim("C5e", kind="identity", of=dpm_solver_pp, saboteurs=[NOISE_VARIANCE])
 def point_masses_are_exact(sampler):
     """SDE-DPM-Solver++ transports point masses exactly for any step and any eta; the noise form of
     order 1 adds exactly 2 (rho_s - rho_t)^2 to the variance of y in one step."""
@@ -495,7 +520,7 @@ def point_masses_are_exact(sampler):
         law = sampler(w.PATH, w.uneven_grid(5), 2, eta=eta).law(point)
         found = [law.variance[0] - law.exact_variance[0], law.mean[0] - law.exact_mean[0]]
         yield identity(found, 0.0, operations=256, scale=1.0, what=f"data, eta = {eta}")
-    plan = sampler(w.PATH, grids.at_lams(w.PATH, [-0.5, 0.4]), 1, prediction="noise")
+    plan = sampler(w.PATH, grids.at_lams(w.PATH, [-0.5, 0.4]), 1, eta=1.0, prediction="noise")
     law = plan.law(point)
     excess = float(law.variance[0] - law.exact_variance[0]) / plan.alpha[-1] ** 2
     exact = 2 * (np.exp(0.5) - np.exp(-0.4)) ** 2

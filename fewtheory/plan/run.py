@@ -50,7 +50,12 @@ def compile_rows(plan: Plan, path: Path, prediction: str) -> list[Row]:
     level = Level(moved.alpha[:-1], moved.sigma[:-1])
     if prediction == "velocity":
         level = Level.at(path, moved.t[:-1])
-    p, q = (np.broadcast_to(c, (n,)) for c in conversion(prediction, "data", level))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p, q = (np.broadcast_to(c, (n,)) for c in conversion(prediction, "data", level))
+    blind = plan.evaluated & ~(np.isfinite(p) & np.isfinite(q))
+    if np.any(blind):  # x_0 = (u - sigma eps) / alpha at alpha = 0
+        allowed = f"'data', 'velocity', 'v' or 'flow' at alpha = {moved.alpha[:-1][blind][0]:g}"
+        raise fail("Plan.run", "the model's prediction", allowed, prediction)
     P, B = moved.P, moved.B
     if not plan.hooks:
         extra = B.ndim - 2
