@@ -404,8 +404,8 @@ def critical_guidance_scale(sampler):
 
 @claim("C4e", kind="identity", of=dpm_solver_pp, saboteurs=[HALF_D, data_form])
 def noise_2m_stays_bounded(sampler):
-    """Noise 2M with equal steps has a bounded factor too: as h grows, the smallest stable gamma rises
-    to -1/3, where the largest root has modulus 1."""
+    """Noise 2M with equal steps has a bounded factor too: as h grows, the smallest stable gamma
+    rises to -1/3, where the largest root has modulus 1."""
     at, inside, outside = (
         largest_root(sampler, 36.0, g, prediction="noise") for g in (-1 / 3, -0.33, -0.34)
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from pathlib import Path as FilePath
@@ -10,27 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from ..files import write_whole
 from .hooks import Hook
 from .plan import Plan
 
 FORMAT, VERSION = "fewtheory-plan", 1
 ARRAYS = ("P", "B", "C", "d", "lam", "alpha", "sigma", "t")
-
-
-def write_whole(file: str | os.PathLike[str], text: str) -> None:
-    """Write a text file under a temporary name beside it, then rename it."""
-    target = FilePath(file)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with open(temporary, "x", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
 
 
 def save(plan: Plan, file: str | os.PathLike[str]) -> None:

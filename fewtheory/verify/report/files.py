@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as xml
 
-from ...plan.files import write_whole
+from ...files import write_whole
 from ..claims import Claim, claims, load
 from ..engine import Judged, Result
 from ..evidence import Evidence, Series

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from ...plan.files import write_whole
+from ...files import write_whole
 from ..claims import load
 from ..engine import Judged, Result
 from ..evidence import Evidence
