@@ -91,11 +91,14 @@ def _claim(r: Result) -> str:
         if r.traceback
         else ""
     )
+    curve, distances = _figures(r)
+    left, right = (distances, curve) if curve else ("", distances)
     return (
         f'<article class="claim" id="{r.suite}-{r.claim}"><header><h3>{r.claim}</h3>'
         f'<span class="pill {_class(r)}">{escape(r.verdict)}</span>{tags}</header>'
         f'<p class="statement">{escape(r.statement)}</p>{erratum}{note}{trace}'
-        f'<div class="body"><div>{_evidence(r.evidence)}{_saboteurs(r.saboteurs)}</div>{_figures(r)}</div></article>'
+        f'<div class="body"><div>{_evidence(r.evidence)}{_saboteurs(r.saboteurs)}{left}</div>'
+        f"<div>{right}</div></div></article>"
     )
 
 
@@ -137,18 +140,17 @@ def _saboteurs(saboteurs: Sequence[Judged]) -> str:
     return f"<ul><b>Saboteurs caught: {caught} of {len(saboteurs)}</b>{items}</ul>"
 
 
-def _figures(r: Result) -> str:
+def _figures(r: Result) -> tuple[str, str]:
+    """The curves behind the evidence, if it has any, and the strip of distances."""
     if not r.evidence:
-        return ""
+        return "", ""
     wrong = [[e for e in s.evidence if not e.stands] for s in r.saboteurs]
     expected = r.evidence[0].expected if r.kind == "order" else None
     drawn = curves(r.evidence, [e for group in wrong for e in group], expected)
-    parts = [f"<figure>{drawn}<figcaption>{_caption(r)}</figcaption></figure>"] if drawn else []
-    parts.append(
-        f"<figure>{strip(r.evidence, wrong)}<figcaption>distance from what is expected, in tolerances: "
-        "dots our own, crosses the saboteurs</figcaption></figure>"
-    )
-    return f"<div>{''.join(parts)}</div>"
+    curve = f"<figure>{drawn}<figcaption>{_caption(r)}</figcaption></figure>" if drawn else ""
+    legend = "distance from what is expected, in tolerances: dots our own, crosses the saboteurs"
+    strips = f"<figure>{strip(r.evidence, wrong)}<figcaption>{legend}</figcaption></figure>"
+    return curve, strips
 
 
 def _caption(r: Result) -> str:
