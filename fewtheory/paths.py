@@ -9,7 +9,7 @@ Closed forms are the ones that lose no digits at either end. Notation: sheet `00
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -214,7 +214,7 @@ class Table(_VariancePreserving):
     353.89
     """
 
-    alphas_cumprod: Sequence[float]
+    alphas_cumprod: Any
     clip_lam: float = -math.inf
     name: ClassVar[str] = "table"
     t_min: float = field(init=False)

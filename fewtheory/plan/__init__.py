@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import grids
 from .files import load
-from .grids import Grid, Point
+from .grids import Grid, GridLike, Point
 from .hooks import Hook
 from .order import order
 from .plan import Plan, Tableau
@@ -15,6 +15,7 @@ __all__ = [
     "VARIANTS",
     "Form",
     "Grid",
+    "GridLike",
     "Hook",
     "Plan",
     "Point",

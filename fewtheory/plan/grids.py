@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -86,7 +86,10 @@ class Grid:
         return self if path is self.path else Grid(path, self.lam)
 
 
-def of(path: Path, grid: Grid | Sequence[float] | np.ndarray) -> Grid:
+GridLike: TypeAlias = Grid | Sequence[float] | np.ndarray  # a grid, or decreasing times
+
+
+def of(path: Path, grid: GridLike) -> Grid:
     """A grid, or decreasing times on a path, as a grid on that path."""
     if not isinstance(path, Path):
         raise TypeError(f"grid: path must be a Path, got {path!r}")

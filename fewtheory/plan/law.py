@@ -9,7 +9,7 @@ sampling, and their derivatives need one backward substitution. Sheet `plan-alge
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -19,6 +19,7 @@ from ..metrics import gaussian_kl_terms, gaussian_w2_terms
 from .plan import Plan, Tableau, entries
 
 
+@runtime_checkable
 class GaussianData(Protocol):
     """What a law needs of a Gaussian: its mean and spectrum in the eigenbasis of its covariance."""
 

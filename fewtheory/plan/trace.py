@@ -28,7 +28,7 @@ from ..errors import fail, one_of
 from ..model import PREDICTIONS, Level, conversion
 from ..paths import Path
 from . import grids
-from .grids import Grid, Point
+from .grids import GridLike, Point
 from .hooks import Hook
 from .plan import Plan
 
@@ -82,7 +82,7 @@ class Trace:
         self,
         made_by: Callable[..., Plan],
         path: Path,
-        grid: Grid | Any,
+        grid: GridLike,
         settings: Mapping[str, Any] | None = None,
         prediction: str = "data",
     ):
@@ -195,7 +195,7 @@ class Variant:
 
     sampler: str = ""
 
-    def __call__(self, path: Path, grid: Grid | Any) -> Plan:
+    def __call__(self, path: Path, grid: GridLike) -> Plan:
         """The plan of this variant."""
         return SAMPLERS[self.sampler](path, grid, **self.settings)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import integer, one_of
 from ..paths import Path
-from ..plan import Grid, Plan, Trace, Variant, sampler
+from ..plan import GridLike, Plan, Trace, Variant, sampler
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(24)  # exact for the polynomial, 1e-16 times e^lam
 
@@ -26,9 +26,7 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(24)  # exact for the polynomial
     Variant("rho-AB3 (LMS)", {"order": 3}, order=2),  # its Euler first step is of order 1
     Variant("log-rho AB2", {"order": 2, "variable": "log_rho"}, order=2),
 )
-def adams_bashforth(
-    path: Path, grid: Grid | Sequence[float], order: int = 4, *, variable: str = "rho"
-) -> Plan:
+def adams_bashforth(path: Path, grid: GridLike, order: int = 4, *, variable: str = "rho") -> Plan:
     """y_t = y_s + sum_j w_j epshat_j, w_j = int_{rho_s}^{rho_t} l_j drho over the last nodes.
 
     order: how many past evaluations are used, 1 to 4 (fewer in the first steps); l_j are the

@@ -8,18 +8,17 @@ x_s and the predicted x_0 (which k-diffusion calls ancestral Euler).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from ..errors import number
 from ..paths import Path
-from ..plan import Grid, Plan, Trace, Variant, sampler
+from ..plan import GridLike, Plan, Trace, Variant, sampler
 
 
 @sampler(
     Variant("DDIM", order=1),
     Variant("DDPM (DDIM, eta = 1)", {"eta": 1.0}, order=1, stochastic=True),
 )
-def ddim(path: Path, grid: Grid | Sequence[float], *, eta: float = 0.0) -> Plan:
+def ddim(path: Path, grid: GridLike, *, eta: float = 0.0) -> Plan:
     """x_t = alpha_t x0hat + sqrt(sigma_t^2 - v) epshat + sqrt(v) z.
 
     path: where the grid's times live; grid: a Grid or decreasing times; eta in [0, 1] scales the

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from ..errors import fail, integer, number, one_of
 from ..paths import Path
-from ..plan import Grid, Hook, Plan, Point, Trace, Variant, grids, sampler
+from ..plan import Grid, GridLike, Hook, Plan, Point, Trace, Variant, grids, sampler
 from ..plan.phi import kernel_moments
 
 CUT_OFF = 10  # lower_order_final="auto": the authors' code lowers the order below this many steps
@@ -163,7 +163,7 @@ def fast_orders(nfe: int, order: int = 3) -> list[int]:
 )
 def dpm_solver_pp(
     path: Path,
-    grid: Grid | Sequence[float],
+    grid: GridLike,
     order: int = 2,
     *,
     prediction: str = "data",

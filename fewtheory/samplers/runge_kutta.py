@@ -8,12 +8,11 @@ Sheets `plan-algebra` and `deis`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import one_of
 from ..paths import Path
-from ..plan import Grid, Plan, Point, Trace, Variant, sampler
+from ..plan import GridLike, Plan, Point, Trace, Variant, sampler
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ METHODS = {
         for name, m in METHODS.items()
     )
 )
-def runge_kutta(path: Path, grid: Grid | Sequence[float], *, method: str = "rk4") -> Plan:
+def runge_kutta(path: Path, grid: GridLike, *, method: str = "rk4") -> Plan:
     """An explicit Runge-Kutta method in the path's own time.
 
     method: "euler", "midpoint", "heun", "kutta3" or "rk4". A step to sigma = 0, where the velocity
@@ -62,13 +61,13 @@ def runge_kutta(path: Path, grid: Grid | Sequence[float], *, method: str = "rk4"
 
 
 @sampler(Variant("Euler", order=1))
-def euler(path: Path, grid: Grid | Sequence[float]) -> Plan:
+def euler(path: Path, grid: GridLike) -> Plan:
     """x_t = x_s + (t - s) v(x_s, s) in the path's own time."""
     return _trace(Trace(euler, path, grid), EULER)
 
 
 @sampler(Variant("Heun", order=2, per_step=2))
-def heun(path: Path, grid: Grid | Sequence[float]) -> Plan:
+def heun(path: Path, grid: GridLike) -> Plan:
     """x_t = x_s + (t - s) (v_s + v(x_s + (t - s) v_s, t)) / 2; on EDM, Karras et al.'s sampler."""
     return _trace(Trace(heun, path, grid), METHODS["heun"])
 

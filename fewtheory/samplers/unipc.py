@@ -8,13 +8,12 @@ corrector is nothing but other coefficients. Sheet `plan-algebra`, C1, C2 and C5
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
 from ..errors import fail, integer, one_of
 from ..paths import Path
-from ..plan import Form, Grid, Plan, Point, Trace, Variant, sampler
+from ..plan import Form, GridLike, Plan, Point, Trace, Variant, sampler
 from ..plan.phi import phi
 
 
@@ -28,7 +27,7 @@ from ..plan.phi import phi
 )
 def unipc(
     path: Path,
-    grid: Grid | Sequence[float],
+    grid: GridLike,
     order: int = 2,
     *,
     bh: str = "bh2",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ..arrays import Array, namespace
 from ..errors import state
@@ -13,6 +13,7 @@ from ..paths import Path
 FlowMap = Callable[[Array, Array, Array], Array]
 
 
+@runtime_checkable
 class HasScore(Protocol):
     """A law of x_0 whose diffused score is known."""
 

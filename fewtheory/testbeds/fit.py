@@ -48,6 +48,8 @@ def fit_product_mixture(
     number(where, "floor", floor, 1e-8, 1.0)
     covariance = np.cov(data.T, bias=True).reshape(data.shape[1], data.shape[1])
     _, basis = np.linalg.eigh(covariance)
+    largest = np.take_along_axis(basis, np.abs(basis).argmax(axis=0)[None], axis=0)
+    basis = basis * np.sign(largest)  # eigh leaves the signs to the machine
     z = data @ basis  # (n, d)
     spread = z.std(axis=0)
     spread = np.maximum(spread, floor**2 * max(spread.max(), 1e-12))

@@ -34,13 +34,19 @@ def curves(
     ]
     if len(points) < 2 or not mine:
         return ""
+    if not log:  # a saboteur that explodes must not flatten our own curves
+        ours = [y for s, _, _ in mine for y in s.y if math.isfinite(y)]
+        low, high = min(ours), max(ours)
+        room = 0.6 * (high - low) or 0.5
+        points = [(x, y) for x, y in points if low - room <= y <= high + room]
     axis_x, axis_y = (
         _Axis([p[0] for p in points], LEFT, WIDTH - RIGHT, log),
         _Axis([p[1] for p in points], HEIGHT - BOTTOM, TOP, log),
     )
     parts = [_frame(axis_x, axis_y, mine[0][0])]
     for series, colour, label in [*theirs, *mine]:
-        xy = [(x, y) for x, y in zip(series.x, series.y, strict=True) if _usable(x, y, log)]
+        pairs = zip(series.x, series.y, strict=True)
+        xy = [(x, y) for x, y in pairs if _usable(x, y, log) and axis_y.shows(y)]
         path = " ".join(f"{axis_x(x):.1f},{axis_y(y):.1f}" for x, y in xy)
         dash = ' stroke-dasharray="3 3" opacity="0.7"' if label == "saboteur" else ""
         title = f"<title>{escape(label)}</title>"
@@ -117,6 +123,10 @@ class _Axis:
     def __call__(self, value: float) -> float:
         v = math.log10(value) if self.log else value
         return self.start + (self.end - self.start) * (v - self.low) / (self.high - self.low)
+
+    def shows(self, value: float) -> bool:
+        """Whether the value lies on the axis."""
+        return self.low <= (math.log10(value) if self.log else value) <= self.high
 
     def ticks(self) -> list[tuple[float, str]]:
         if self.log:
