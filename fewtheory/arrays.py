@@ -147,6 +147,20 @@ def uniform(rng: Rng, shape: Sequence[int], like: Array) -> Array:
     return drawn.to(like.device, like.dtype) if is_torch(like) else as_like(to_numpy(drawn), like)
 
 
+def categorical(rng: Rng, weights: Array, shape: Sequence[int]) -> Array:
+    """Indices with the probabilities `weights` (.., K), which broadcast against `shape`.
+
+    Drawn in float64: in single precision a uniform number can round up to 1, and so to a component
+    of weight zero.
+    """
+    xp = namespace(weights)
+    wide = xp.astype(weights, xp.float64)
+    edges = xp.cumulative_sum(wide, axis=-1)
+    edges = edges / edges[..., -1:]
+    drawn = uniform(rng, shape, wide)[..., None]
+    return xp.sum(xp.astype(drawn >= edges[..., :-1], xp.int64), axis=-1)
+
+
 def linear_combination(coefficients: Sequence[Any], arrays: Sequence[Array]) -> Array:
     """sum_k c_k x_k in a new buffer; c_k are Python floats, or arrays that broadcast."""
     if all(type(c) is float for c in coefficients):

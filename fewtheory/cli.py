@@ -65,10 +65,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _verify(a: argparse.Namespace) -> int:
-    from .verify import claims as of_suite
-    from .verify import run
-    from .verify.claims import load, suites
-    from .verify.engine import Result
+    from .verify.engine import Result, asked_claims, run
     from .verify.report import (
         Terminal,
         read_json,
@@ -79,8 +76,7 @@ def _verify(a: argparse.Namespace) -> int:
     )
     from .verify.report.terminal import print_table
 
-    chosen = a.suites or suites()
-    total = sum(len(of_suite(load(name))) for name in chosen)
+    total = len(asked_claims(a.suites, a.only))
     earlier = read_json(a.resume) if a.resume else []
     subject = _named(a.subject) if a.subject else None
     finished: list[Result] = []
@@ -93,7 +89,7 @@ def _verify(a: argparse.Namespace) -> int:
 
         try:
             results = run(
-                *chosen,
+                *a.suites,
                 subject=subject,
                 of=a.of,
                 only=a.only,

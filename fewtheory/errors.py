@@ -60,7 +60,13 @@ def number(where: str, argument: str, value: Any, low: float, high: float = math
 
 def finite_array(where: str, argument: str, value: Any) -> np.ndarray:
     """The value as a read-only float64 NumPy array of its own, or an error that names it."""
-    out = np.array(value, dtype=np.float64)
+    try:
+        out = np.array(value)
+        if out.dtype.kind not in "biuf":
+            raise TypeError
+        out = out.astype(np.float64)
+    except (TypeError, ValueError):
+        raise fail(where, argument, "an array of real numbers", value) from None
     if not np.all(np.isfinite(out)):
         raise fail(where, argument, "finite", value)
     out.setflags(write=False)

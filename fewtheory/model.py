@@ -1,8 +1,8 @@
 """A model: a callable (x, t) with the path that it lives on and what it predicts.
 
 A testbed's exact denoiser and a real network behind an adapter are the same thing to everything
-downstream. All predictions are affine functions of one another at a fixed level: with
-x_0 = p x + q m, one pair (p, q) a prediction is all that there is to know.
+downstream. Each prediction is a combination m = a x_0 + b eps, as is the state x = alpha x_0 +
+sigma eps, so at a fixed level any of them is an affine function of any other and of x.
 Notation: sheets `00-notation` and `plan-algebra` (table of parameterisations).
 """
 
@@ -32,44 +32,40 @@ class Level(NamedTuple):
         return cls(path.alpha(t), path.sigma(t), path.dalpha(t), path.dsigma(t))
 
 
-# x_0 = p x + q m
-TO_DATA: Mapping[str, Callable[[Level], tuple[Array, Array]]] = MappingProxyType(
+# m = a x_0 + b eps, beside x = alpha x_0 + sigma eps
+MEANING: Mapping[str, Callable[[Level], tuple[Array, Array]]] = MappingProxyType(
     {
-        "data": lambda lv: (0.0, 1.0),
-        "noise": lambda lv: (1 / lv.alpha, -lv.sigma / lv.alpha),
-        "score": lambda lv: (1 / lv.alpha, lv.sigma**2 / lv.alpha),
-        "velocity": lambda lv: (
-            lv.dsigma / (lv.alpha * lv.dsigma - lv.sigma * lv.dalpha),
-            -lv.sigma / (lv.alpha * lv.dsigma - lv.sigma * lv.dalpha),
-        ),
-        "v": lambda lv: (
-            lv.alpha / (lv.alpha**2 + lv.sigma**2),
-            -lv.sigma / (lv.alpha**2 + lv.sigma**2),
-        ),
-        "flow": lambda lv: (1 / (lv.alpha + lv.sigma), -lv.sigma / (lv.alpha + lv.sigma)),
+        "data": lambda lv: (1.0, 0.0),
+        "noise": lambda lv: (0.0, 1.0),
+        "score": lambda lv: (0.0, -1 / lv.sigma),
+        "velocity": lambda lv: (lv.dalpha, lv.dsigma),
+        "v": lambda lv: (-lv.sigma, lv.alpha),
+        "flow": lambda lv: (-1.0, 1.0),
     }
 )
-PREDICTIONS = tuple(TO_DATA)
+PREDICTIONS = tuple(MEANING)
 
 
 def conversion(old: str, new: str, level: Level) -> tuple[Array, Array]:
     """(p, q) with m_new = p x + q m_old at this level.
 
     Predictions: "data" E[x_0|x_t], "noise" E[eps|x_t], "score", "velocity" (of the path, dx/dt),
-    "v" = alpha eps - sigma x_0 (Salimans and Ho), "flow" = eps - x_0.
+    "v" = alpha eps - sigma x_0 (Salimans and Ho), "flow" = eps - x_0. With m_old = a x_0 + b eps
+    and m_new = c x_0 + d eps, Cramer's rule gives p = (b c - a d) / D and q = (alpha d - sigma c) /
+    D, D = alpha b - sigma a, in which nothing cancels that does not cancel in truth.
 
-    >>> conversion("noise", "score", Level(0.6, 0.8))
-    (0.0, -1.25)
+    >>> conversion("data", "noise", Level(0.6, 0.8))
+    (1.25, -0.7499999999999999)
     """
     one_of("conversion", "old", old, PREDICTIONS)
     one_of("conversion", "new", new, PREDICTIONS)
     if old == new:
         return 0.0, 1.0
-    if {old, new} == {"noise", "score"}:  # direct: through the data it would cancel
+    if {old, new} == {"noise", "score"}:  # also at alpha = 0, where D vanishes
         return 0.0, -1 / level.sigma if new == "score" else -level.sigma
-    p_old, q_old = TO_DATA[old](level)
-    p_new, q_new = TO_DATA[new](level)
-    return (p_old - p_new) / q_new, q_old / q_new
+    (a, b), (c, d) = MEANING[old](level), MEANING[new](level)
+    det = level.alpha * b - level.sigma * a
+    return (b * c - a * d) / det, (level.alpha * d - level.sigma * c) / det
 
 
 def over_event(value: Array, x: Array) -> Array:
@@ -106,6 +102,8 @@ class Model:
 
     def __call__(self, x: Array, t: Array, **cond: Any) -> Array:
         state("Model", "x", x)
+        if not isinstance(t, (int, float)) and not hasattr(t, "dtype"):
+            raise TypeError(f"Model: t must be a number or an array, got {t!r}")
         shape = tuple(getattr(t, "shape", ()))
         if shape not in ((), (x.shape[0],)):
             raise ValueError(f"Model: t must be a number or of shape ({x.shape[0]},), got {shape}")

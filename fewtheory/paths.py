@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .arrays import Array, is_torch, namespace, to_numpy
+from .arrays import Array, is_numpy, is_torch, namespace, to_numpy
 from .errors import fail, finite_array, number
 
 SLACK = 1e-12  # t_at(lam(t)) may leave the range of t by rounding
@@ -75,7 +75,10 @@ class Path:
         if isinstance(t, (int, float)):
             low = high = float(t)
         else:
-            host = to_numpy(t)
+            try:
+                host = to_numpy(t)
+            except RuntimeError:  # a tensor inside a torch.func transform has no values to read
+                return
             low, high = (float(host.min()), float(host.max())) if host.size else (1.0, 1.0)
         slack = SLACK * max(1.0, self.t_max)
         if not (self.t_min - slack <= low and high <= self.t_max + slack):
@@ -88,6 +91,9 @@ def _apply(function: Callable[[Any, Array], Array], t: Array) -> Array:
     if isinstance(t, (int, float)):
         with np.errstate(divide="ignore"):
             return float(function(np, np.float64(t)))
+    if is_numpy(t):
+        with np.errstate(divide="ignore"):
+            return function(np, t)
     return function(namespace(t), t)
 
 

@@ -36,8 +36,10 @@ def save(plan: Plan, file: str | os.PathLike[str]) -> None:
 
 def _plain(value: Any) -> Any:
     """A setting as JSON: numbers, strings and sequences of them; else its text."""
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, (bool, int, str)):
         return value
+    if isinstance(value, float):
+        return value if np.isfinite(value) else repr(value)
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
     return repr(value)
@@ -55,7 +57,7 @@ def load(file: str | os.PathLike[str]) -> Plan:
 
     try:
         record = json.loads(FilePath(file).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"load: {os.fspath(file)}: not a plan file (not JSON: {error})") from None
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise bad("format", f"must be {FORMAT!r}")
@@ -67,7 +69,7 @@ def load(file: str | os.PathLike[str]) -> Plan:
             entry = record[name]
             values = np.array([float(v) for v in entry["values"]], dtype=np.float64)
             arrays[name] = values.reshape([int(k) for k in entry["shape"]])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise bad(name, f"is not an array ({error})") from None
     for name in ("name", "prediction"):
         if not isinstance(record.get(name), str):

@@ -77,6 +77,7 @@ class Grid:
 
     def refined(self, parts: int) -> Grid:
         """Each interval cut into equal parts in lam; a last step to sigma = 0 is left out."""
+        integer("Grid.refined", "parts", parts, 1)
         lam = self.lam[np.isfinite(self.lam)]
         inner = [np.linspace(a, b, parts, endpoint=False) for a, b in itertools.pairwise(lam)]
         return Grid(self.path, np.append(np.concatenate(inner), lam[-1]))

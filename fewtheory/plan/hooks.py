@@ -6,6 +6,8 @@ saved without code, and a plan with one says that it is not linear: no tableau d
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -13,6 +15,8 @@ from typing import Any
 
 from ..arrays import Array, namespace, quantile
 from ..errors import number, one_of
+
+LIMITS = {"ratio": (0.0, 1.0), "max_value": (1e-300, math.inf)}
 
 
 def dynamic_threshold(x0: Array, ratio: float = 0.995, max_value: float = 1.0) -> Array:
@@ -22,9 +26,10 @@ def dynamic_threshold(x0: Array, ratio: float = 0.995, max_value: float = 1.0) -
     and is scale-free where the quantile exceeds max_value, hence not linear.
     Source: Saharia et al. (Imagen); sheet `dpm-solver-pp`, "Dynamic thresholding", C8.
     """
-    number("dynamic_threshold", "ratio", ratio, 0.0, 1.0)
+    number("dynamic_threshold", "ratio", ratio, *LIMITS["ratio"])
+    number("dynamic_threshold", "max_value", max_value, *LIMITS["max_value"])
     xp = namespace(x0)
-    flat = xp.reshape(x0, (x0.shape[0], -1))
+    flat = xp.reshape(x0, (x0.shape[0], math.prod(x0.shape[1:])))
     s = xp.clip(quantile(xp.abs(flat), ratio), min=max_value)[:, None]
     clipped = xp.minimum(xp.maximum(flat, -s), s) * (max_value / s)
     return xp.reshape(clipped, x0.shape)
@@ -49,8 +54,12 @@ class Hook:
 
     def __post_init__(self) -> None:
         one_of("Hook", "name", self.name, HOOKS)
+        if not isinstance(self.settings, Mapping):
+            raise TypeError(f"Hook: settings must be a mapping, got {self.settings!r}")
+        allowed = list(inspect.signature(HOOKS[self.name]).parameters)[1:]
         for key, value in self.settings.items():
-            number("Hook", key, value, 0.0)
+            one_of("Hook", f"a setting of {self.name}", key, allowed)
+            number("Hook", key, value, *LIMITS[key])
 
     def __call__(self, x0: Array) -> Array:
         return HOOKS[self.name](x0, **self.settings)

@@ -81,15 +81,27 @@ class LawGradient:
     lam: Float[np.ndarray, evaluations]
 
 
-def start_law(start: Any, m: np.ndarray, c: np.ndarray, alpha: float, sigma: float) -> tuple:
-    """Mean and variance of x_T: "marginal" is p_T, else a pair (mean, variance) of numbers."""
+def start_law(
+    start: Any, gaussian: GaussianData, alpha: float, sigma: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of x_T in the eigenbasis.
+
+    "marginal" is p_T; else a pair (mean, variance) in the data's own coordinates, each a number or
+    (d,), the variance a number unless the data are diagonal.
+    """
+    m, c, basis = gaussian.spectral_mean, gaussian.spectrum, gaussian.basis
     if isinstance(start, str):
         one_of("Plan.law", "start", start, ("marginal",))
         return alpha * m, alpha**2 * c + sigma**2
-    mean, variance = (np.broadcast_to(np.asarray(v, dtype=np.float64), c.shape) for v in start)
-    if np.any(variance < 0):
-        raise fail("Plan.law", "start", "a pair (mean, variance >= 0)", start)
-    return mean, variance
+    mean, variance = (np.asarray(v, dtype=np.float64) for v in start)
+    allowed = f"'marginal' or finite (mean, variance >= 0), each a number or of shape {c.shape}"
+    shapes_fit = mean.shape in ((), c.shape) and variance.shape in ((), c.shape)
+    if not (shapes_fit and np.all(np.isfinite(mean)) and np.all(np.isfinite(variance))):
+        raise fail("Plan.law", "start", allowed, start)
+    if np.any(variance < 0) or (basis is not None and variance.ndim):
+        raise fail("Plan.law", "start", allowed + ", one variance if they are full", start)
+    mean = np.broadcast_to(mean, c.shape)
+    return mean if basis is None else basis.T @ mean, np.broadcast_to(variance, c.shape)
 
 
 def _spectral(plan: Plan, gaussian: GaussianData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -115,7 +127,7 @@ def law(plan: Plan, gaussian: GaussianData, start: Any = "marginal") -> Law:
     """The exact law of the plan's output for Gaussian data.
 
     gaussian: a `fewtheory.testbeds.Gaussian` (any object with `spectral_mean`, `spectrum`,
-    `basis`); start: the law of x_T, "marginal" (p_T) or a pair (mean, variance), e.g. (0, 1).
+    `basis`); start: the law of x_T, "marginal" (p_T) or (mean, variance), e.g. (0, 1) for N(0, I).
     Source: sheet `plan-algebra`, "Exact Gaussian law".
 
     >>> import fewtheory as ft
@@ -143,7 +155,7 @@ def law(plan: Plan, gaussian: GaussianData, start: Any = "marginal") -> Law:
             q[i] += w * q[j] + B * k[j]
             D[i] += w * D[j]
             S[i] += w * S[j]
-    mean_T, var_T = start_law(start, m, c, float(data.alpha[0]), float(data.sigma[0]))
+    mean_T, var_T = start_law(start, gaussian, float(data.alpha[0]), float(data.sigma[0]))
     mean = A[n] * mean_T + q[n] * m + D[n]
     variance = A[n] ** 2 * var_T + (S[n] ** 2).sum(0)
     exact_mean = plan.alpha[n] * m
@@ -167,7 +179,7 @@ def law_gradient(
         raise fail("Plan.law_gradient", "plan", "free of elementwise coefficients", plan)
     m, c, _ = _spectral(plan, gaussian)
     tab = plan.canonical()
-    mean_T, var_T = start_law(start, m, c, float(plan.alpha[0]), float(plan.sigma[0]))
+    mean_T, var_T = start_law(start, gaussian, float(plan.alpha[0]), float(plan.sigma[0]))
     scale = plan.alpha[0]
     return tableau_gradient(tab, m, c, (mean_T / scale, var_T / scale**2), of)
 

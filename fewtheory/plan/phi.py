@@ -17,6 +17,8 @@ def phi(k: int, z: float) -> float:
     >>> phi(1, 0.0), phi(2, 0.0)
     (1.0, 0.5)
     """
+    if k == 0:
+        return math.exp(z)
     if abs(z) < 3:  # above, the recurrence loses less than the series would
         return _series(k, z)
     value = math.exp(z)

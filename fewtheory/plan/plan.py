@@ -39,8 +39,8 @@ class Tableau:
     """The rows of a plan from x_T: u_i = a_i x_T + d_i + sum_j B_ij m_j + sum_k C_ik xi_k."""
 
     a: Float[np.ndarray, nodes * event]
-    B: Float[np.ndarray, "nodes evaluations *event"]
-    C: Float[np.ndarray, "nodes noises *event"]
+    B: Float[np.ndarray, "nodes evaluations ..."]
+    C: Float[np.ndarray, "nodes noises ..."]
     d: Float[np.ndarray, nodes * event]
     alpha: Float[np.ndarray, nodes]
     sigma: Float[np.ndarray, nodes]
@@ -58,9 +58,9 @@ class Plan:
     was called. Made by a function of `fewtheory.samplers`, or by `Trace`.
     """
 
-    P: Float[np.ndarray, "nodes nodes *event"]
-    B: Float[np.ndarray, "nodes evaluations *event"]
-    C: Float[np.ndarray, "nodes noises *event"]
+    P: Float[np.ndarray, "nodes nodes ..."]
+    B: Float[np.ndarray, "nodes evaluations ..."]
+    C: Float[np.ndarray, "nodes noises ..."]
     d: Float[np.ndarray, nodes * event]
     lam: Float[np.ndarray, nodes]
     alpha: Float[np.ndarray, nodes]
@@ -76,7 +76,7 @@ class Plan:
     def __post_init__(self) -> None:
         one_of("Plan", "prediction", self.prediction, PREDICTIONS)
         if self.prediction == "velocity":
-            raise fail("Plan", "prediction", "free of the path (use 'flow' or 'v')", "velocity")
+            raise _velocity("Plan")
         for name in ("P", "B", "C", "d", "alpha", "sigma"):
             object.__setattr__(self, name, finite_array("Plan", name, getattr(self, name)))
         nodes = self.d.shape[0]
@@ -95,6 +95,18 @@ class Plan:
                 raise fail("Plan", name, f"{nodes} numbers, one a node", value)
             value.setflags(write=False)
             object.__setattr__(self, name, value)
+        self._check_levels()
+
+    def _check_levels(self) -> None:
+        """alpha and sigma are non-negative, and lam is the logarithm of their ratio."""
+        for name in ("alpha", "sigma"):
+            if np.any(getattr(self, name) < 0):
+                raise fail("Plan", name, "non-negative", getattr(self, name))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            lam = np.log(self.alpha) - np.log(self.sigma)
+            off = np.where(lam == self.lam, 0.0, np.abs(lam - self.lam))
+        if not np.all(off <= 1e-9 * (1 + np.abs(np.nan_to_num(self.lam)))):
+            raise fail("Plan", "lam", "log(alpha / sigma)", self.lam)
 
     def __repr__(self) -> str:
         kind = "stochastic" if self.stochastic else "deterministic"
@@ -128,11 +140,14 @@ class Plan:
     def _event_axes(self) -> int:
         return max(self.P.ndim - 2, self.B.ndim - 2, self.C.ndim - 2, self.d.ndim - 1)
 
-    def predicting(self, prediction: str, path: Path | None = None) -> Plan:
+    def predicting(self, prediction: str) -> Plan:
         """The same plan with the model outputs in another prediction.
 
         m_old = p u + q m_new node by node, so B m moves partly into P: the step form stays local.
         """
+        one_of("Plan.predicting", "prediction", prediction, PREDICTIONS)
+        if prediction == "velocity":
+            raise _velocity("Plan.predicting")
         if prediction == self.prediction:
             return self
         level = Level(self.alpha[:-1], self.sigma[:-1])
@@ -232,9 +247,13 @@ class Plan:
 
     def dead_evaluations(self) -> list[int]:
         """Nodes whose model output never reaches the plan's output: evaluations for nothing."""
-        last = np.abs(self.tableau().B[-1].reshape(self.nodes - 1, -1)).max(axis=1)
-        dead = self.evaluated & (last <= 8 * EPS * self.nodes * last.max(initial=0.0))
-        return np.flatnonzero(dead).tolist()
+        B = np.abs(self.tableau().B.reshape(self.nodes, self.nodes - 1, -1)).max(axis=2)
+        matters = np.zeros(self.nodes, dtype=bool)
+        matters[-1] = True
+        for i in reversed(range(self.nodes)):  # node i is made of the outputs of row i
+            if matters[i]:
+                matters[:-1] |= B[i] > 8 * EPS * self.nodes * B[i].max(initial=0.0)
+        return np.flatnonzero(self.evaluated & ~matters[:-1]).tolist()
 
     def believed_levels(self) -> tuple[np.ndarray, np.ndarray]:
         """(alpha_i, sigma_i) in which the integrator believes: where it takes point masses.
@@ -302,6 +321,10 @@ class Plan:
         from .files import save
 
         save(self, file)
+
+
+def _velocity(where: str) -> ValueError:
+    return fail(where, "prediction", "free of the path (use 'flow' or 'v')", "velocity")
 
 
 def _over(value: np.ndarray, axes: int) -> np.ndarray:

@@ -16,6 +16,7 @@ from ..arrays import (
     Array,
     Rng,
     as_like,
+    check_rng,
     linear_combination,
     scalar_combination,
     standard_normal,
@@ -123,6 +124,8 @@ def run(
         raise fail("Plan.run", "x", "finite", x)
     if plan.stochastic and rng is None:
         raise ValueError(f"Plan.run: rng must be given: {plan.name!r} draws noise, got None")
+    if plan.stochastic:
+        check_rng("Plan.run", rng)
     rows = _program(plan, model.path, model.prediction)
     function, given, n = model.function, {**model.cond, **cond}, plan.nodes - 1
     half = xp.finfo(x.dtype).bits < 32

@@ -67,6 +67,9 @@ class Form:
     def __truediv__(self, scale: Coefficient) -> Form:
         return self * (1 / scale)
 
+    def __rsub__(self, other: float) -> Form:
+        return -self + other
+
     __radd__ = __add__
     __rmul__ = __mul__
 
@@ -136,17 +139,18 @@ class Trace:
         rows = [*self.rows, x]
         points = [*self.points, self.grid[self.grid.steps]]
         n = len(rows) - 1
-        blocks = {
-            "u": np.zeros((n + 1, n + 1)),
-            "m": np.zeros((n + 1, n)),
-            "xi": np.zeros((n + 1, self._noises)),
-            "1": np.zeros((n + 1, 1)),
-        }
-        for i, row in enumerate(rows):
-            for (kind, j), c in row.terms.items():
-                if np.ndim(c) > blocks[kind].ndim - 2:
-                    blocks[kind] = _with_event(blocks[kind], np.shape(c))
-                blocks[kind][i, j] = c
+        blocks = {}
+        for name, columns in (("u", n + 1), ("m", n), ("xi", self._noises), ("1", 1)):
+            terms = [
+                (i, j, c)
+                for i, row in enumerate(rows)
+                for (kind, j), c in row.terms.items()
+                if kind == name
+            ]
+            event = np.broadcast_shapes(*(np.shape(c) for _, _, c in terms))
+            blocks[name] = np.zeros((n + 1, columns, *event))
+            for i, j, c in terms:
+                blocks[name][i, j] = c
         lam = np.array([p.lam for p in points])
         return Plan(
             P=blocks["u"],
@@ -171,12 +175,6 @@ class Trace:
             return made_by(path, grid.refined(parts), **settings)
 
         return finer
-
-
-def _with_event(block: np.ndarray, event: tuple[int, ...]) -> np.ndarray:
-    wider = np.zeros(block.shape[:2] + event)
-    wider += block.reshape(block.shape[:2] + (1,) * len(event))
-    return wider
 
 
 @dataclass(frozen=True)

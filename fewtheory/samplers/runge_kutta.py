@@ -26,7 +26,7 @@ class Butcher:
     @property
     def c(self) -> tuple[float, ...]:
         """The stages' times, c_i = sum_j a_ij."""
-        return tuple(sum(row) for row in self.a)
+        return tuple(sum(row, 0.0) for row in self.a)
 
 
 EULER = Butcher(((),), (1.0,), 1)

@@ -71,7 +71,7 @@ def fit_to_law(
     free = np.tril(np.ones((n + 1, n), dtype=bool), -1)
     if point_mass:
         free[:, 0] = False
-    begin = start_law("marginal", m, c, 1.0, float(np.exp(-tab.lam[0])))
+    begin = start_law("marginal", gaussian, 1.0, float(np.exp(-tab.lam[0])))
     history: list[float] = []
 
     def unpack(theta: np.ndarray) -> Tableau:

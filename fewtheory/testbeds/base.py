@@ -7,34 +7,38 @@ from typing import Any, Protocol, runtime_checkable
 
 from ..arrays import Array, namespace
 from ..errors import state
-from ..model import Level, Model, conversion, over_event
+from ..model import MEANING, Level, Model, over_event
 from ..paths import Path
 
 FlowMap = Callable[[Array, Array, Array], Array]
 
 
 @runtime_checkable
-class HasScore(Protocol):
-    """A law of x_0 whose diffused score is known."""
+class HasMeans(Protocol):
+    """A law of x_0 about which E[x_0 | x_t] and E[eps | x_t] are known."""
 
     @property
     def event(self) -> tuple[int, ...]: ...
 
+    def means_at(self, x: Array, alpha: Array, sigma: Array) -> tuple[Array, Array]: ...
+
     def score_at(self, x: Array, alpha: Array, sigma: Array) -> Array: ...
 
 
-def exact_model(bed: HasScore, path: Path, prediction: str) -> Model:
-    """The testbed's exact E[. | x_t] as a Model."""
+def exact_model(bed: HasMeans, path: Path, prediction: str) -> Model:
+    """The testbed's exact E[. | x_t] as a Model; also at the ends, where alpha or sigma is 0."""
 
     def predict(x: Array, t: Array) -> Array:
         state("testbed model", "x", x, bed.event)
         level = Level.at(path, t)
         alpha, sigma = over_event(level.alpha, x), over_event(level.sigma, x)
-        score = bed.score_at(x, alpha, sigma)
         if prediction == "score":
-            return score
-        p, q = conversion("score", prediction, level)
-        return over_event(p, x) * x + over_event(q, x) * score
+            return bed.score_at(x, alpha, sigma)
+        data, noise = bed.means_at(x, alpha, sigma)
+        if prediction in ("data", "noise"):
+            return data if prediction == "data" else noise
+        a, b = MEANING[prediction](level)
+        return over_event(a, x) * data + over_event(b, x) * noise
 
     return Model(predict, path, prediction)
 

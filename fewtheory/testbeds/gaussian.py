@@ -46,7 +46,7 @@ class Gaussian:
             raise fail("Gaussian", "cov", f"({d}, {d}), ({d},) or a number", cov.shape)
         basis = None
         if cov.ndim == 2:
-            if not np.allclose(cov, cov.T, rtol=1e-12, atol=1e-300):
+            if np.abs(cov - cov.T).max() > 1e-12 * np.abs(cov).max():
                 raise fail("Gaussian", "cov", "symmetric", cov)
             spectrum, basis = np.linalg.eigh(cov)
         else:
@@ -84,18 +84,25 @@ class Gaussian:
 
     def log_prob(self, x: Array) -> Array:
         """The log density at x (n, d); a singular covariance has none and is refused."""
-        state("Gaussian.log_prob", "x", x, self.event)
+        xp = state("Gaussian.log_prob", "x", x, self.event)
         if self.spectrum.min() == 0:
             raise fail("Gaussian.log_prob", "cov", "positive definite (no density)", self.cov)
         z = self._in(x - as_like(self.mean, x))
         constant = -0.5 * (self.mean.size * math.log(2 * math.pi) + np.log(self.spectrum).sum())
-        return float(constant) - 0.5 * (z * z / as_like(self.spectrum, x)).sum(axis=-1)
+        return float(constant) - 0.5 * xp.sum(z * z / as_like(self.spectrum, x), axis=-1)
 
     def _in(self, x: Array) -> Array:
         return x if self.basis is None else x @ as_like(self.basis, x)
 
     def _out(self, z: Array) -> Array:
         return z if self.basis is None else z @ as_like(self.basis.T, z)
+
+    def means_at(self, x: Array, alpha: Array, sigma: Array) -> tuple[Array, Array]:
+        """E[x_0 | x_t] and E[eps | x_t] at the level (alpha, sigma), broadcast against x."""
+        c = as_like(self.spectrum, x)
+        pull = (self._in(x) - alpha * as_like(self.spectral_mean, x)) / (alpha**2 * c + sigma**2)
+        data = as_like(self.spectral_mean, x) + alpha * c * pull
+        return self._out(data), self._out(sigma * pull)
 
     def score_at(self, x: Array, alpha: Array, sigma: Array) -> Array:
         """grad log p_t(x) at the level (alpha, sigma), broadcast against x."""

@@ -82,8 +82,8 @@ def flow_map(components: MakeComponents, z: Array, levels: Levels) -> Array:
     bound = xp.where(live, zeta, xp.max(xp.where(live, zeta, -xp.inf), axis=-1, keepdims=True))
     spread = xp.stack([xp.min(bound, axis=-1), xp.max(bound, axis=-1)])[..., None]
     means, stds = (xp.where(live, v, v[..., :1]) for v in (there.means, there.stds))
-    low = xp.min(means + stds * spread[0], axis=-1)
-    high = xp.max(means + stds * spread[1], axis=-1)
+    low = xp.min(means + stds * spread[0, ...], axis=-1)
+    high = xp.max(means + stds * spread[1, ...], axis=-1)
     y = xp.sum(here.responsibilities(z) * (there.means + there.stds * zeta), axis=-1)
     step = high - low
     for _ in range(ITERATIONS):

@@ -19,12 +19,12 @@ from ..arrays import (
     Array,
     Rng,
     as_like,
+    categorical,
     is_torch,
     logsumexp,
     namespace,
     ndtri,
     standard_normal,
-    uniform,
 )
 from ..errors import fail, finite_array, integer, state
 from ..model import Model, over_event
@@ -105,8 +105,7 @@ class ProductMixture:
         integer("ProductMixture.sample", "n", n, 0)
         z = standard_normal(rng, (n, *self.event), np.empty(0) if like is None else like)
         xp, dtype = namespace(z), z.dtype
-        edges = as_like(np.cumsum(self.weights, axis=1)[:, :-1], z)
-        which = xp.sum(xp.astype(uniform(rng, z.shape, z)[..., None] >= edges, xp.int64), axis=-1)
+        which = categorical(rng, as_like(self.weights, xp.astype(z[:0, ...], xp.float64)), z.shape)
         m, s = xp.zeros_like(z), xp.zeros_like(z)
         for k in range(self.weights.shape[1]):
             chosen = xp.astype(which == k, dtype)
@@ -145,6 +144,13 @@ class ProductMixture:
             return Components(at.log_w, 0 * at.means, 0 * at.stds + 1.0) if normal else at
 
         return self._out(inversion.flow_map(components, ndtri(p), [(True, None), (False, None)]))
+
+    def means_at(self, x: Array, alpha: Array, sigma: Array) -> tuple[Array, Array]:
+        """E[x_0 | x_t] and E[eps | x_t] at the level (alpha, sigma), numbers or (n, 1)."""
+        at, clean = self._components(x, alpha, sigma), self._components(x, 1.0, 0.0)
+        alpha, sigma = (v if isinstance(v, float) else v[..., None] for v in (alpha, sigma))
+        data, noise = at.means_given(self._in(x), clean.means, clean.stds, alpha, sigma)
+        return self._out(data), self._out(noise)
 
     def score_at(self, x: Array, alpha: Array, sigma: Array) -> Array:
         """grad log p_t(x) at the level (alpha, sigma), numbers or (n, 1)."""
@@ -228,10 +234,7 @@ class ProductPosterior:
         """n draws for each of the laws, (n, batch, d)."""
         integer("ProductPosterior.sample", "n", n, 0)
         xp, shape = namespace(self.means), (n, *self.means.shape[:2])
-        edges = xp.cumulative_sum(self.weights, axis=-1)[..., :-1]
-        which = xp.sum(
-            xp.astype(uniform(rng, shape, self.means)[..., None] >= edges, xp.int64), axis=-1
-        )
+        which = categorical(rng, self.weights, shape)
         chosen = xp.astype(
             which[..., None] == xp.arange(self.means.shape[-1], device=which.device),
             self.means.dtype,
@@ -245,7 +248,9 @@ class ProductPosterior:
         z = x0 if self.rotation is None else x0 @ self.rotation
         xp = namespace(z)
         pull = (z[..., None] - self.means) / self.stds
-        log = xp.log(self.weights) - 0.5 * pull**2 - xp.log(self.stds) - 0.5 * LOG_2PI
+        live = self.weights > 0
+        log_w = xp.where(live, xp.log(xp.where(live, self.weights, 1.0)), -xp.inf)
+        log = log_w - 0.5 * pull**2 - xp.log(self.stds) - 0.5 * LOG_2PI
         return xp.sum(logsumexp(log, axis=-1), axis=-1)
 
 

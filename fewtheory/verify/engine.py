@@ -208,16 +208,12 @@ def run(
     >>> verify.run("dpm-solver-pp", only=["C8"], jobs=1)[0].verdict
     'holds'
     """
-    names = list(chosen) or suites()
-    asked = [(name, c) for name in names for c in claims(load(name))]
+    asked = asked_claims(chosen, only)
     if (subject is None) != (of is None):
         raise fail("verify.run", "of", "given together with subject", of)
     if of is not None and of not in {c.of_name for _, c in asked}:
         raise fail("verify.run", "of", f"one of {sorted({c.of_name for _, c in asked})}", of)
-    if only:
-        asked = [(n, c) for n, c in asked if any(_matches(c.id, o) for o in only)]
-        if not asked:
-            raise fail("verify.run", "only", "numbers of claims in these suites", list(only))
+    decided = on_result or (lambda result: None)
     seeds = {(n, c.id): default_seed(n, c.id, seed) for n, c in asked}
     results: dict[tuple[str, str], Result] = {}
     trials: list[Trial] = []
@@ -226,6 +222,7 @@ def run(
         key = (name, c.id)
         if key in kept and kept[key].seed == seeds[key]:
             results[key] = kept[key]
+            decided(results[key])
             continue
         skip = "not asked" if of is not None and c.of_name != of else ""
         skip = skip or ("deep" if c.deep and not deep else "")
@@ -234,6 +231,7 @@ def run(
             results[key] = Result(
                 name, c.id, c.kind, c.statement, skip, deep=c.deep, erratum=c.erratum, note=note
             )
+            decided(results[key])
             continue
         who = ["own" if of is None else "subject"]
         who += [f"saboteur {k}" for k in range(len(c.saboteurs))]
@@ -247,9 +245,18 @@ def run(
             order = ["own" if of is None else "subject"]
             order += [f"saboteur {k}" for k in range(len(c.saboteurs))]
             results[key] = judge(c, key[0], seeds[key], [found[w] for w in order])
-            if on_result is not None:
-                on_result(results[key])
+            decided(results[key])
     return [results[(n, c.id)] for n, c in asked]
+
+
+def asked_claims(chosen: Sequence[str], only: Sequence[str]) -> list[tuple[str, Claim]]:
+    """(suite, claim) of these suites (all by default), of these numbers if any are given."""
+    asked = [(name, c) for name in chosen or suites() for c in claims(load(name))]
+    if only:
+        asked = [(n, c) for n, c in asked if any(_matches(c.id, o) for o in only)]
+        if not asked:
+            raise fail("verify.run", "only", "numbers of claims in these suites", list(only))
+    return asked
 
 
 def recorded(suite: str, claim: str) -> str:
