@@ -137,14 +137,20 @@ def standard_normal(rng: Rng, shape: Sequence[int], like: Array) -> Array:
 
 
 def uniform(rng: Rng, shape: Sequence[int], like: Array) -> Array:
-    """Uniform on [0, 1) of this shape, of the kind, dtype and device of `like`."""
+    """Uniform on [0, 1) of this shape, of the kind, dtype and device of `like`.
+
+    Drawn in float64; a draw that would round up to 1 in a narrower dtype is the number below it.
+    """
     check_rng("uniform", rng)
     if isinstance(rng, np.random.Generator):
-        return as_like(rng.random(tuple(shape)), like)
-    import torch
+        out = as_like(rng.random(tuple(shape)), like)
+    else:
+        import torch
 
-    drawn = torch.rand(tuple(shape), generator=rng, device=rng.device, dtype=torch.float64)
-    return drawn.to(like.device, like.dtype) if is_torch(like) else as_like(to_numpy(drawn), like)
+        out = torch.rand(tuple(shape), generator=rng, device=rng.device, dtype=torch.float64)
+        out = out.to(like.device, like.dtype) if is_torch(like) else as_like(to_numpy(out), like)
+    xp = namespace(out)
+    return xp.clip(out, max=1.0 - float(xp.finfo(out.dtype).eps) / 2)
 
 
 def categorical(rng: Rng, weights: Array, shape: Sequence[int]) -> Array:

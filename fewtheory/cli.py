@@ -10,6 +10,7 @@ import platform
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from . import __version__
@@ -20,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         return arguments.command(arguments)
-    except (ValueError, TypeError, ImportError) as error:
+    except (ValueError, TypeError, ImportError, OSError) as error:
         print(f"fewtheory: {error}", file=sys.stderr)
         return 2
 
@@ -76,6 +77,10 @@ def _verify(a: argparse.Namespace) -> int:
     )
     from .verify.report.terminal import print_table
 
+    for option in ("json", "junit", "html", "record"):
+        file = getattr(a, option)
+        if file and not Path(file).absolute().parent.is_dir():
+            raise ValueError(f"verify: --{option} must lie in a folder that exists, got {file!r}")
     total = len(asked_claims(a.suites, a.only))
     earlier = read_json(a.resume) if a.resume else []
     subject = _named(a.subject) if a.subject else None
@@ -125,11 +130,14 @@ def _passes(verdict: str, allow_missing: bool) -> bool:
 
 def _named(name: str) -> Any:
     module, _, path = name.partition(":")
-    if not path:
+    if not module or not path:
         raise ValueError(f"verify: --subject must look like PACKAGE:OBJECT, got {name!r}")
     if "" not in sys.path:
         sys.path.insert(0, "")
-    found = importlib.import_module(module)
+    try:
+        found = importlib.import_module(module)
+    except ImportError as error:
+        raise ValueError(f"verify: --subject {name!r}: {error}") from None
     for part in path.split("."):
         found = getattr(found, part, None)
         if found is None:

@@ -138,7 +138,7 @@ class VPLinear(_VariancePreserving):
     """Variance preserving with beta(t) linear from beta_min to beta_max (DDPM, Score SDE).
 
     >>> round(VPLinear().alpha(1.0), 6)
-    0.006571
+    0.006572
     """
 
     beta_min: float = 0.1

@@ -39,7 +39,7 @@ class Grid:
 
     >>> from fewtheory.paths import VPLinear
     >>> log_snr(VPLinear(), steps=4).lam.round(2)
-    array([-5.02, -2.32,  0.39,  3.1 ,  5.8 ])
+    array([-5.02, -2.63, -0.23,  2.16,  4.56])
     """
 
     path: Path

@@ -133,8 +133,8 @@ def law(plan: Plan, gaussian: GaussianData, start: Any = "marginal") -> Law:
     >>> import fewtheory as ft
     >>> path = ft.paths.VPLinear()
     >>> plan = ft.samplers.ddim(path, ft.plan.grids.log_snr(path, steps=8))
-    >>> round(plan.law(ft.testbeds.Gaussian([0.0], 0.25)).std_ratio[0], 4)
-    0.7167
+    >>> plan.law(ft.testbeds.Gaussian([0.0], 0.25)).std_ratio.round(4)
+    array([0.7414])
     """
     m, c, d = _spectral(plan, gaussian)
     data = plan.predicting("data")

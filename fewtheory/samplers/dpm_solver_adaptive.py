@@ -7,6 +7,7 @@ sample and relative to the state, accepts the step and sets the next h. Sheet `d
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +56,12 @@ def dpm_solver_adaptive(
     """
     where = "dpm_solver_adaptive"
     xp = state(where, "x", x)
+    if not isinstance(model, Model):
+        raise TypeError(f"{where}: model must be a fewtheory Model, got {type(model).__name__}")
+    if not bool(xp.all(xp.isfinite(x))):
+        raise fail(where, "x", "finite", x)
     integer(where, "order", order, 2, 3)
+    integer(where, "max_nfe", max_nfe, order)
     one_of(where, "prediction", prediction, ("data", "noise"))
     one_of(where, "solver_type", solver_type, ("midpoint", "taylor"))
     for name, value in {"h_init": h_init, "atol": atol, "rtol": rtol, "theta": theta}.items():
@@ -64,8 +70,8 @@ def dpm_solver_adaptive(
     t0 = path.start if start is None else number(where, "start", start, path.t_min, path.t_max)
     t1 = path.end if end is None else number(where, "end", end, path.t_min, path.t_max)
     lam, last = path.lam(t0), path.lam(t1)
-    if not lam < last:
-        raise fail(where, "start", f"above end = {t1:g}", t0)
+    if not -math.inf < lam < last < math.inf:
+        raise fail(where, "start", f"above end = {t1:g}, both at finite log-SNR", t0)
     predict = model.predicting(prediction)
     previous, h, nfe, accepted, levels, rejected = x, h_init, 0, 0, [lam], 0
     while last - lam > 1e-12 * max(1.0, abs(last)) and nfe + order <= max_nfe:

@@ -17,6 +17,7 @@ the default, is the rule that the derivation gives; `repaired=False` the publish
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -59,8 +60,8 @@ def kernel(s: Point, t: Point, rule: Rule) -> Kernel:
         noise = t.sigma * math.sqrt(-math.expm1(-2 * eta * h)) if eta else 0.0
         return Kernel(t.sigma / s.sigma * decay, mu, noise)
     A = t.alpha / s.alpha
-    if math.isinf(h):
-        return Kernel(A, [-(1 + eta) * A * s.sigma, math.nan, math.nan], 0.0)
+    if math.isinf(h):  # to sigma = 0 the step is the denoiser; the SDE's own limit keeps its noise
+        return Kernel(A, [-A * s.sigma, math.nan, math.nan], 0.0)
     mu = [-(1 + eta) * t.sigma * m for m in kernel_moments(h, 3, 1.0)]
     return Kernel(A, mu, t.sigma * math.sqrt(eta * math.expm1(2 * h)))
 
@@ -204,6 +205,8 @@ def dpm_solver_pp(
     settings = {k: v for k, v in locals().items() if k not in ("path", "grid")}
     _check(settings)
     grid = grids.of(path, grid)
+    if prediction == "noise" and math.isinf(grid.lam[0]):
+        raise fail("dpm_solver_pp", "grid", "one that starts at alpha > 0 for noise", grid.lam[0])
     rule = Rule(prediction, solver_type, float(eta), repaired)
     hooks = _hooks(thresholding)
     trace = Trace(
@@ -232,8 +235,21 @@ def _check(given: dict[str, Any]) -> None:
     for name in ("orders", "ratios"):
         if given[name] is not None and not single:
             raise fail(where, name, "None with method='multistep'", given[name])
+    if single is False and given["inner"] != "ratio":
+        raise fail(where, "inner", "'ratio' with method='multistep'", given["inner"])
+    if given["ratios"] is not None:
+        _check_ratios(given["ratios"], given["order"])
+    if not isinstance(given["thresholding"], (bool, Hook)):
+        raise fail(where, "thresholding", "True, False or a Hook", given["thresholding"])
     if given["thresholding"] and given["prediction"] != "data":
         raise fail(where, "thresholding", "False with prediction='noise'", given["thresholding"])
+
+
+def _check_ratios(ratios: Sequence[float], order: int) -> None:
+    edges = [0.0, *ratios]
+    rising = all(a < b <= 1 for a, b in itertools.pairwise(edges))
+    if len(ratios) != order - 1 or not rising:
+        raise fail("dpm_solver_pp", "ratios", f"{order - 1} increasing in (0, 1]", ratios)
 
 
 def _hooks(thresholding: bool | Hook) -> tuple[Hook, ...]:
@@ -298,12 +314,9 @@ def _intervals(
 
 
 def _places(o: int, ratios: Sequence[float] | None) -> Sequence[float]:
+    """The stages' places in a step of order o; a step of lower order keeps its default."""
     default = {1: (), 2: (0.5,), 3: (1 / 3, 2 / 3)}[o]
-    if ratios is None or len(ratios) != len(default):  # a lower-order step keeps its default
-        return default
-    if not all(0 < a < b for a, b in zip((1e-9, *ratios), (*ratios, 1.0 + 1e-12), strict=False)):
-        raise fail("dpm_solver_pp", "ratios", "increasing in (0, 1]", ratios)
-    return ratios
+    return default if ratios is None or len(ratios) != len(default) else ratios
 
 
 def _run_singlestep(trace: Trace, intervals: list[list[Point]], rule: Rule) -> Any:

@@ -101,8 +101,7 @@ class Gaussian:
         """E[x_0 | x_t] and E[eps | x_t] at the level (alpha, sigma), broadcast against x."""
         c = as_like(self.spectrum, x)
         pull = (self._in(x) - alpha * as_like(self.spectral_mean, x)) / (alpha**2 * c + sigma**2)
-        data = as_like(self.spectral_mean, x) + alpha * c * pull
-        return self._out(data), self._out(sigma * pull)
+        return as_like(self.mean, x) + self._out(alpha * c * pull), self._out(sigma * pull)
 
     def score_at(self, x: Array, alpha: Array, sigma: Array) -> Array:
         """grad log p_t(x) at the level (alpha, sigma), broadcast against x."""

@@ -18,10 +18,12 @@ from .engine import Result, run
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds --deep."""
     parser.addoption("--deep", action="store_true", help="fewtheory: run expensive claims too")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collects a file if it is an installed suite."""
     slug = file_path.stem.replace("_", "-")
     if file_path.suffix != ".py" or file_path.parent.name not in ("verification", "suites"):
         return None
