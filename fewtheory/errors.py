@@ -36,7 +36,7 @@ def one_of(where: str, argument: str, value: Any, allowed: Collection[Any]) -> N
         raise fail(where, argument, f"one of {names}", value)
 
 
-def integer(where: str, argument: str, value: Any, low: int, high: float = math.inf) -> int:
+def integer(where: str, argument: str, value: Any, low: int, high: int | float = math.inf) -> int:
     """The value as an int in [low, high], or an error that names it."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{where}: {argument} must be an integer, got {value!r}")
@@ -46,7 +46,9 @@ def integer(where: str, argument: str, value: Any, low: int, high: float = math.
     return int(value)
 
 
-def number(where: str, argument: str, value: Any, low: float, high: float = math.inf) -> float:
+def number(
+    where: str, argument: str, value: Any, low: int | float, high: int | float = math.inf
+) -> float:
     """The value as a finite float in [low, high], or an error that names it."""
     try:
         out = float(value)

@@ -18,6 +18,7 @@ import numpy as np
 from .arrays import Array, is_numpy, is_torch, namespace, to_numpy
 from .errors import fail, finite_array, number
 
+TINY = 1e-30  # keeps 0/0 out of inverses whose limit is 0; a float32 holds it
 SLACK = 1e-12  # t_at(lam(t)) may leave the range of t by rounding
 
 
@@ -97,6 +98,15 @@ def _apply(function: Callable[[Any, Array], Array], t: Array) -> Array:
     return function(namespace(t), t)
 
 
+def _on_unit_circle(lam: Array) -> tuple[Array, Array]:
+    """(alpha, sigma) with alpha^2 + sigma^2 = 1 and log(alpha / sigma) = lam."""
+
+    def alpha(xp: Any, lam: Array) -> Array:
+        return xp.exp(-0.5 * xp.logaddexp(xp.zeros_like(lam), -2 * lam))
+
+    return _apply(alpha, lam), _apply(alpha, -lam)
+
+
 class _VariancePreserving(Path):
     """alpha = exp(-g), sigma^2 = 1 - alpha^2, for an increasing g(t) = -log alpha."""
 
@@ -125,12 +135,8 @@ class _VariancePreserving(Path):
         return self._t_of_g(xp, 0.5 * xp.logaddexp(xp.zeros_like(lam), -2 * lam))
 
     def level(self, lam: Array) -> tuple[Array, Array]:
-        """(alpha, sigma) at this half log-SNR, from lam alone: no path of this kind needs t."""
-
-        def alpha(xp: Any, lam: Array) -> Array:
-            return xp.exp(-0.5 * xp.logaddexp(xp.zeros_like(lam), -2 * lam))
-
-        return _apply(alpha, lam), _apply(alpha, -lam)
+        """(alpha, sigma) at this half log-SNR, from lam alone."""
+        return _on_unit_circle(lam)
 
 
 @dataclass(frozen=True)
@@ -160,7 +166,7 @@ class VPLinear(_VariancePreserving):
     def _t_of_g(self, xp: Any, g: Array) -> Array:
         # the root of the quadratic g(t) that does not cancel
         root = xp.sqrt(self.beta_min**2 + 4 * (self.beta_max - self.beta_min) * g)
-        return 4 * g / (self.beta_min + root)
+        return 4 * g / xp.clip(self.beta_min + root, min=TINY)  # 0 at g = 0, also for beta_min = 0
 
 
 @dataclass(frozen=True)
@@ -181,27 +187,26 @@ class VPCosine(_VariancePreserving):
     def _b(self) -> float:
         return 0.5 * math.pi * self.s / (1 + self.s)
 
-    def _a(self, xp: Any, t: Array) -> Array:
-        return 0.5 * math.pi * (t + self.s) / (1 + self.s)
+    def _turned(self, t: Array) -> Array:
+        return 0.5 * math.pi * t / (1 + self.s)  # a - b
 
     def _g(self, xp: Any, t: Array) -> Array:
         # t < 1/2: 1 - alpha^2 = sin(a-b) sin(a+b) / cos^2 b does not cancel; above: the logarithm
-        a, b = self._a(xp, t), self._b
-        near = xp.clip(xp.sin(a - b) * xp.sin(a + b) / math.cos(b) ** 2, max=0.75)
-        far = xp.clip(xp.cos(a), min=0.0) / math.cos(b)
+        turned, b = self._turned(t), self._b
+        near = xp.clip(xp.sin(turned) * xp.sin(turned + 2 * b) / math.cos(b) ** 2, max=0.75)
+        far = xp.clip(xp.cos(turned + b), min=0.0) / math.cos(b)
         return xp.where(t < 0.5, -0.5 * xp.log1p(-near), -xp.log(far))
 
     def _dg(self, xp: Any, t: Array) -> Array:
-        return 0.5 * math.pi / (1 + self.s) * xp.tan(self._a(xp, t))
+        return 0.5 * math.pi / (1 + self.s) * xp.tan(self._turned(t) + self._b)
 
     def _t_of_g(self, xp: Any, g: Array) -> Array:
         # tan(a - b) with the difference of squares in closed form, so that small sigma is exact
         sin_b, cos_b = math.sin(self._b), math.cos(self._b)
         sigma2 = -xp.expm1(-2 * g)
         sin_a, cos_a = xp.sqrt(sin_b**2 + sigma2 * cos_b**2), xp.exp(-g) * cos_b
-        angle = xp.atan2(
-            sigma2 * cos_b**2 / (sin_a * cos_b + cos_a * sin_b), cos_a * cos_b + sin_a * sin_b
-        )
+        rise = sigma2 * cos_b**2 / xp.clip(sin_a * cos_b + cos_a * sin_b, min=TINY)
+        angle = xp.atan2(rise, cos_a * cos_b + sin_a * sin_b)
         return angle * (1 + self.s) / (0.5 * math.pi)
 
 
@@ -259,7 +264,7 @@ class Table(_VariancePreserving):
         position = xp.clip(t * self.entries - 1, min=0.0, max=self._g_table.size - 1.0)
         left = xp.clip(xp.floor(position), max=self._g_table.size - 2.0)
         if xp is np:
-            i, table = np.asarray(left, dtype=np.int64), self._g_table
+            i, table = np.asarray(left, dtype=np.int64), self._g_table.astype(position.dtype)
             return table[i], np.diff(table)[i] * self.entries, (position - left) / self.entries
         i = xp.astype(left, xp.int64)
         g = xp.asarray(self._g_table, dtype=t.dtype, device=t.device)
@@ -344,6 +349,10 @@ class RectifiedFlow(Path):
     def _t_at(self, xp: Any, lam: Array) -> Array:
         return xp.exp(-xp.logaddexp(xp.zeros_like(lam), lam))
 
+    def level(self, lam: Array) -> tuple[Array, Array]:
+        """(alpha, sigma) at this half log-SNR, from lam alone."""
+        return _apply(self._t_at, -lam), _apply(self._t_at, lam)
+
 
 @dataclass(frozen=True)
 class Trigonometric(Path):
@@ -368,6 +377,10 @@ class Trigonometric(Path):
 
     def _t_at(self, xp: Any, lam: Array) -> Array:
         return xp.atan(xp.exp(-lam)) / (0.5 * math.pi)
+
+    def level(self, lam: Array) -> tuple[Array, Array]:
+        """(alpha, sigma) at this half log-SNR, from lam alone."""
+        return _on_unit_circle(lam)
 
 
 NAMED = {c.name: c for c in (VPLinear, VPCosine, Table, EDM, RectifiedFlow, Trigonometric)}

@@ -1,4 +1,4 @@
-"""Shapes are checked at run time in the tests, and every test can run on every array backend."""
+"""Fixtures: every test can run on every array backend. The root conftest checks the shapes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ import warnings
 import array_api_strict
 import numpy as np
 import pytest
-from jaxtyping import install_import_hook
+from jaxtyping import config
 
-install_import_hook("fewtheory", "beartype.beartype")
+from fewtheory import paths, testbeds
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import torch
     import torch._decomp.decompositions_for_jvp  # forward mode loads it, and it warns once
-
-from fewtheory import paths, testbeds  # noqa: E402  (after the hook, so that it is checked too)
 
 
 def read_only(x):
@@ -44,6 +42,14 @@ def asarray(request):
 def rng():
     """A generator of the test's own."""
     return np.random.default_rng(20261122)
+
+
+@pytest.fixture
+def own_checks():
+    """Lets bad arguments through to the package's own checks: the type checker would be first."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
 
 
 BETAS = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2  # Stable Diffusion's

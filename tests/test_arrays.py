@@ -1,6 +1,5 @@
 """The differences between array libraries, on every backend, against NumPy, SciPy and mpmath."""
 
-import array_api_compat
 import mpmath
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ def phi(x):
 
 
 def test_without_an_array_the_namespace_is_numpys():
-    assert fa.namespace(1.0, "x") is array_api_compat.numpy
+    assert isinstance(fa.namespace(1.0).zeros(2), np.ndarray)
 
 
 def test_as_like_gives_the_kind_and_dtype_of_its_model(asarray):
@@ -122,7 +121,7 @@ def test_solve_triangular_solves_its_system(asarray, rng, lower):
 @pytest.mark.parametrize("draw", [fa.standard_normal, fa.uniform])
 class TestDraws:
     def test_a_number_is_no_generator(self, draw):
-        with pytest.raises(TypeError, match="rng must be a numpy.random.Generator or a torch"):
+        with pytest.raises(TypeError, match=r"rng must be a numpy.random.Generator or a torch"):
             draw(0, (2,), np.zeros(2))
 
     def test_the_kind_and_dtype_are_those_asked_for(self, draw, asarray, rng):
@@ -161,7 +160,9 @@ def test_linear_combination_adds_what_it_says(asarray, rng):
     out = fa.linear_combination([0.5, -2.0, 3.0], [asarray(v) for v in x])
     expected = 0.5 * x[0] - 2.0 * x[1] + 3.0 * x[2]
     # torch may fuse a product and a sum: one rounding less
-    np.testing.assert_allclose(fa.to_numpy(out), expected, rtol=0, atol=4 * EPS * np.abs(x).max() * 6)
+    np.testing.assert_allclose(
+        fa.to_numpy(out), expected, rtol=0, atol=4 * EPS * np.abs(x).max() * 6
+    )
 
 
 def test_linear_combination_takes_coefficients_that_act_elementwise(asarray, rng):

@@ -25,7 +25,9 @@ def test_a_law_is_at_no_distance_from_itself(mean, var):
     assert one(gaussian_w2_terms, mean, var, mean, var) == 0.0
 
 
-@pytest.mark.parametrize("numbers", [(0.0, 1.0, 0.0, 4.0), (1.0, 0.5, -0.5, 0.2), (2.0, 3.0, 0.0, 1.0)])
+@pytest.mark.parametrize(
+    "numbers", [(0.0, 1.0, 0.0, 4.0), (1.0, 0.5, -0.5, 0.2), (2.0, 3.0, 0.0, 1.0)]
+)
 def test_kl_is_the_integral_that_defines_it(numbers):
     m, v, other_m, other_v = numbers
     p, q = norm(m, v**0.5), norm(other_m, other_v**0.5)
@@ -40,7 +42,9 @@ def test_w2_is_the_distance_of_quantile_functions(m, v, other_m, other_v):
     z, weights = np.polynomial.hermite_e.hermegauss(4)  # .. this rule integrates exactly
     gap = (m - other_m) + (v**0.5 - other_v**0.5) * z
     exact = weights @ gap**2 / weights.sum()
-    assert one(gaussian_w2_terms, m, v, other_m, other_v) == pytest.approx(exact, rel=1e-12, abs=1e-13)
+    assert one(gaussian_w2_terms, m, v, other_m, other_v) == pytest.approx(
+        exact, rel=1e-12, abs=1e-13
+    )
 
 
 @pytest.mark.parametrize("excess", [1e-8, 1e-6, -1e-4, 1e-2, -0.5, 3.0])

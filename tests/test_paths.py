@@ -52,7 +52,10 @@ def test_alpha_sigma_and_lam_keep_their_digits_at_both_ends(name, t):
         alpha, sigma = EXACT[name](path, mp.mpf(t))
         lam = mp.log(alpha / sigma)
         # a rounding of t, or of an intermediate of its size, moves alpha by cond eps
-        cond = [float(abs(mp.diff(lambda u, i=i: mp.log(EXACT[name](path, u)[i]), t) * t)) for i in (0, 1)]
+        cond = [
+            float(abs(mp.diff(lambda u, i=i: mp.log(EXACT[name](path, u)[i]), t) * t))
+            for i in (0, 1)
+        ]
         errors = [
             float(abs(path.alpha(t) / alpha - 1)),
             float(abs(path.sigma(t) / sigma - 1)),
@@ -97,7 +100,9 @@ def test_the_level_of_lam_lies_on_the_path(path, lams):
         assert path.level(lam) == pytest.approx((path.alpha(t), path.sigma(t)), rel=bound)
 
 
-@pytest.mark.parametrize("kind", [paths.VPLinear, paths.VPCosine, paths.RectifiedFlow, paths.Trigonometric])
+@pytest.mark.parametrize(
+    "kind", [paths.VPLinear, paths.VPCosine, paths.RectifiedFlow, paths.Trigonometric]
+)
 def test_infinite_lam_is_the_clean_and_the_noise_end(kind):
     assert kind().level(math.inf) == (1.0, 0.0)
     assert kind().level(-math.inf) == (0.0, 1.0)
@@ -157,7 +162,9 @@ def test_a_number_gives_a_python_float(path, name):
     assert type(getattr(path, name)(np.float64(0.5))) is float
 
 
-@pytest.mark.parametrize("t", [-1e-6, 81.0, math.nan, np.array([0.5, 99.0]), np.array([0.5, math.nan])])
+@pytest.mark.parametrize(
+    "t", [-1e-6, 81.0, math.nan, np.array([0.5, 99.0]), np.array([0.5, math.nan])]
+)
 def test_a_time_outside_the_path_is_named_with_the_range(path, t):
     with pytest.raises(ValueError, match=r"here: when must be in \[.*\] on .*, got "):
         path.check_t("here", t, "when")
@@ -194,7 +201,16 @@ class TestTable:
 
     @pytest.mark.parametrize(
         "table",
-        [[0.9, 0.5, 0.0], [0.5, 0.9], [0.9, 0.9], [1.0, 0.5], [0.9, -0.1], [0.9], [[0.9, 0.5]], [0.9, math.nan]],
+        [
+            [0.9, 0.5, 0.0],
+            [0.5, 0.9],
+            [0.9, 0.9],
+            [1.0, 0.5],
+            [0.9, -0.1],
+            [0.9],
+            [[0.9, 0.5]],
+            [0.9, math.nan],
+        ],
     )
     def test_what_is_no_schedule_is_named(self, table):
         with pytest.raises(ValueError, match="Table: alphas_cumprod must be "):

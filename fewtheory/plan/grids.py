@@ -43,8 +43,8 @@ class Grid:
     """
 
     path: Path
-    lam: Float[np.ndarray, N + 1]
-    t: Float[np.ndarray, N + 1] = field(default=None)  # type: ignore[assignment]
+    lam: Float[np.ndarray, "levels"]
+    t: Float[np.ndarray, "levels"] = field(default=None)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         lam = np.array(self.lam, dtype=np.float64)

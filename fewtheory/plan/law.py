@@ -41,10 +41,10 @@ class Law:
     the 2-Wasserstein distance in the units of the state.
     """
 
-    spectral_mean: Float[np.ndarray, d]
-    variance: Float[np.ndarray, d]
-    exact_mean: Float[np.ndarray, d]
-    exact_variance: Float[np.ndarray, d]
+    spectral_mean: Float[np.ndarray, "d"]
+    variance: Float[np.ndarray, "d"]
+    exact_mean: Float[np.ndarray, "d"]
+    exact_variance: Float[np.ndarray, "d"]
     basis: np.ndarray | None
     kl: float
     w2: float
@@ -75,10 +75,10 @@ class LawGradient:
     """
 
     value: float
-    a: Float[np.ndarray, nodes]
+    a: Float[np.ndarray, "nodes"]
     B: Float[np.ndarray, "nodes evaluations"]
     C: Float[np.ndarray, "nodes noises"]
-    lam: Float[np.ndarray, evaluations]
+    lam: Float[np.ndarray, "evaluations"]
 
 
 def start_law(

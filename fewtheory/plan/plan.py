@@ -38,13 +38,13 @@ EPS = float(np.finfo(np.float64).eps)
 class Tableau:
     """The rows of a plan from x_T: u_i = a_i x_T + d_i + sum_j B_ij m_j + sum_k C_ik xi_k."""
 
-    a: Float[np.ndarray, nodes * event]
+    a: Float[np.ndarray, "nodes ..."]
     B: Float[np.ndarray, "nodes evaluations ..."]
     C: Float[np.ndarray, "nodes noises ..."]
-    d: Float[np.ndarray, nodes * event]
-    alpha: Float[np.ndarray, nodes]
-    sigma: Float[np.ndarray, nodes]
-    lam: Float[np.ndarray, nodes]
+    d: Float[np.ndarray, "nodes ..."]
+    alpha: Float[np.ndarray, "nodes"]
+    sigma: Float[np.ndarray, "nodes"]
+    lam: Float[np.ndarray, "nodes"]
     prediction: str
 
 
@@ -61,11 +61,11 @@ class Plan:
     P: Float[np.ndarray, "nodes nodes ..."]
     B: Float[np.ndarray, "nodes evaluations ..."]
     C: Float[np.ndarray, "nodes noises ..."]
-    d: Float[np.ndarray, nodes * event]
-    lam: Float[np.ndarray, nodes]
-    alpha: Float[np.ndarray, nodes]
-    sigma: Float[np.ndarray, nodes]
-    t: Float[np.ndarray, nodes]
+    d: Float[np.ndarray, "nodes ..."]
+    lam: Float[np.ndarray, "nodes"]
+    alpha: Float[np.ndarray, "nodes"]
+    sigma: Float[np.ndarray, "nodes"]
+    t: Float[np.ndarray, "nodes"]
     prediction: str = "data"
     hooks: tuple[Hook, ...] = ()
     name: str = "plan"

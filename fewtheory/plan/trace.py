@@ -77,19 +77,20 @@ class Form:
 class Trace:
     """Records the step form of a sampler while the sampler runs on symbols.
 
-    `made_by` is the sampler (so that the plan can be made again on a finer grid), `settings` its
-    keyword arguments, `prediction` the form in which it integrates the model.
+    `made_by` is the sampler (so that the plan can be made again on a finer grid), or just a name;
+    `settings` its keyword arguments, `prediction` the form in which it integrates the model.
     """
 
     def __init__(
         self,
-        made_by: Callable[..., Plan],
+        made_by: Callable[..., Plan] | str,
         path: Path,
         grid: GridLike,
         settings: Mapping[str, Any] | None = None,
         prediction: str = "data",
     ):
-        one_of(made_by.__name__, "prediction", prediction, PREDICTIONS)
+        self.name = made_by if isinstance(made_by, str) else made_by.__name__
+        one_of(self.name, "prediction", prediction, PREDICTIONS)
         self.made_by, self.path, self.prediction = made_by, path, prediction
         self.settings = dict(settings or {})
         self.grid = grids.of(path, grid)
@@ -163,13 +164,15 @@ class Trace:
             t=np.array([p.t for p in points]),
             prediction=self.prediction,
             hooks=hooks,
-            name=self.made_by.__name__,
+            name=self.name,
             settings=self.settings,
             family=self._family() if refinable else None,
         )
 
-    def _family(self) -> Callable[[int], Plan]:
+    def _family(self) -> Callable[[int], Plan] | None:
         made_by, path, grid, settings = self.made_by, self.path, self.grid, self.settings
+        if isinstance(made_by, str):
+            return None
 
         def finer(parts: int) -> Plan:
             return made_by(path, grid.refined(parts), **settings)

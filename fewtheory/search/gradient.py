@@ -128,6 +128,8 @@ def refit_last_row(plan: Plan, gaussian: Any) -> Plan:
     """
     if plan.stochastic:
         raise fail("refit_last_row", "plan", "deterministic", plan)
+    if np.any(gaussian.spectral_mean):
+        raise fail("refit_last_row", "gaussian", "centred", gaussian.spectral_mean)
     tab, c = plan.canonical(), gaussian.spectrum
     n, rho2 = plan.nodes - 1, np.exp(-2 * tab.lam)[:, None]
     g = c / (c + rho2[:-1])

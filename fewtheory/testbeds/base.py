@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 from ..arrays import Array, namespace
-from ..errors import state
+from ..errors import fail, state
 from ..model import MEANING, Level, Model, over_event
 from ..paths import Path
 
@@ -61,7 +61,9 @@ def average_velocity(flow: FlowMap, velocity: Model) -> FlowMap:
 
 def check_times(where: str, path: Path, x: Array, event: tuple[int, ...], *times: Any) -> None:
     """Raise unless x is (n, *event) and each time lies on the path and is a number or (n,)."""
-    state(where, "x", x, event)
+    xp = state(where, "x", x, event)
+    if not bool(xp.all(xp.isfinite(x))):
+        raise fail(where, "x", "finite", x)
     for name, t in zip(("t", "s"), times, strict=False):
         shape = tuple(getattr(t, "shape", ()))
         if shape not in ((), (x.shape[0],)):

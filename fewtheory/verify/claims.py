@@ -14,6 +14,7 @@ claim with several statements becomes C3a, C3b, ..., each of one kind.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -28,6 +29,13 @@ from .sabotage import Saboteur, wrong
 
 KINDS = ("identity", "order", "bound", "law", "rate", "optimum")
 SUITES = "fewtheory.suites"
+EXTRAS = {
+    "verify": ("torch", "sympy", "statsmodels", "matplotlib"),
+    "models": ("diffusers", "transformers", "accelerate", "safetensors", "peft"),
+    "quant": ("torchao",),
+    "dask": ("dask", "distributed"),
+    "dev": ("sklearn",),
+}
 
 
 @dataclass(frozen=True)
@@ -82,10 +90,10 @@ def claim(
     one_of("claim", "kind", kind, KINDS)
     if not saboteurs:
         raise ValueError(f"claim: saboteurs must name at least one mistake for {id}")
-    made = tuple(
-        s if isinstance(s, Saboteur) else wrong(s, (inspect.getdoc(s) or "").split("\n\n")[0])
-        for s in saboteurs
-    )
+    unknown = [e for e in requires if e not in EXTRAS]
+    if unknown:
+        raise ValueError(f"claim: requires must be among {sorted(EXTRAS)}, got {unknown}")
+    made = tuple(s if isinstance(s, Saboteur) else _explained(id, s) for s in saboteurs)
 
     def mark(check: Callable[..., Any]) -> Callable[..., Any]:
         if not inspect.getdoc(check):
@@ -94,6 +102,14 @@ def claim(
         return check
 
     return mark
+
+
+def _explained(id: str, subject: Any) -> Saboteur:
+    """A function as a saboteur: its docstring says what is wrong with it."""
+    why = (inspect.getdoc(subject) or "").split("\n\n")[0]
+    if not why or isinstance(subject, functools.partial):
+        raise ValueError(f"claim: saboteurs of {id} must say why they are wrong, got {subject!r}")
+    return wrong(subject, why)
 
 
 def claims(module: ModuleType) -> list[Claim]:

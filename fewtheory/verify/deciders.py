@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -55,9 +54,9 @@ def identity(
 
 
 def order(
-    steps: Sequence[float],
+    steps: Any,
     errors: Any,
-    expected: int,
+    expected: int | float,
     *,
     what: str = "",
     floor: float | None = None,
@@ -76,7 +75,7 @@ def order(
     used = e > (1e4 * EPS if floor is None else floor)
     x, y = np.log(n[used]), np.log(e[used])
     slope = float("nan")
-    if x.size >= 3 and np.all(np.isfinite(y)):
+    if x.size >= 3 and np.all(np.isfinite(e)):
         first, last = -np.diff(y)[-2:] / np.diff(x)[-2:]
         ratio = n[used][-1] / n[used][-2]
         slope = float(last + (last - first) / (ratio - 1))
@@ -87,13 +86,11 @@ def order(
         tolerance=0.5,
         tolerance_from=f"an order is an integer: {expected} against {expected - 1}, half way",
         what=what,
-        series=(Series(tuple(n.tolist()), tuple(e.tolist()), "error", x_label, "error"),),
+        series=(Series(n, e, "error", x_label, "error"),),
     )
 
 
-def limit(
-    h: Sequence[float], values: Any, expected: float, *, next_power: int = 1, what: str = ""
-) -> Evidence:
+def limit(h: Any, values: Any, expected: Any, *, next_power: int = 1, what: str = "") -> Evidence:
     """The limit of values(h) as h -> 0, by repeated Richardson extrapolation in powers of h.
 
     h: decreasing by a constant factor, three or more; the expansion is in h^{next_power},
@@ -104,6 +101,8 @@ def limit(
     if steps.size < 3 or np.any(np.diff(steps) >= 0) or table[0].shape != steps.shape:
         raise fail("limit", "h", "three or more, decreasing, one a value", h)
     ratio = steps[0] / steps[1]
+    if not np.allclose(steps[:-1] / steps[1:], ratio, rtol=1e-9):
+        raise fail("limit", "h", "decreasing by a constant factor", h)
     for k in range(steps.size - 1):
         row, factor = table[-1], ratio ** (next_power + k)
         table.append((factor * row[1:] - row[:-1]) / (factor - 1))
@@ -115,7 +114,7 @@ def limit(
         tolerance=abs(best - before) + 64 * EPS * abs(expected) / float(steps[-1]),
         tolerance_from="the last change of the Richardson extrapolation",
         what=what,
-        series=(Series(tuple(steps.tolist()), tuple(table[0].tolist()), "", "h", "value", False),),
+        series=(Series(steps, table[0], "", "h", "value", False),),
     )
 
 
@@ -134,19 +133,20 @@ def bound(
         np.asarray(values, dtype=np.float64), np.asarray(limits, dtype=np.float64)
     )
     v, b = v.ravel(), b.ravel()
+    if v.size == 0:
+        raise fail("bound", "values", "one or more", values)
     slack = b - v if side == "at most" else v - b
-    worst = int(np.argmin(np.where(np.isnan(slack), -np.inf, slack)))
+    tolerance = operations * EPS * np.maximum(np.abs(b), 1.0)
+    worst = int(np.argmin(np.where(np.isnan(slack), -np.inf, slack / tolerance)))
     where = np.arange(v.size) if x is None else np.asarray(x, dtype=np.float64).ravel()
-    size = max(abs(b[worst]), 1.0)
     series = tuple(
-        Series(tuple(where.tolist()), tuple(y.tolist()), label, x_label, "", False)
-        for y, label in ((v, "value"), (b, "bound"))
+        Series(where, y, label, x_label, "", False) for y, label in ((v, "value"), (b, "bound"))
     )
     return Evidence(
         kind="bound",
         measured=float(v[worst]),
         expected=float(b[worst]),
-        tolerance=operations * EPS * size,
+        tolerance=float(tolerance[worst]),
         tolerance_from=f"{operations} roundings; {v.size} points, the worst shown",
         relation=side,
         what=what,
@@ -154,7 +154,7 @@ def bound(
     )
 
 
-def law(statistic: float, *, level: float = LEVEL, what: str = "", n: int = 0) -> Evidence:
+def law(statistic: Any, *, level: float = LEVEL, what: str = "", n: int = 0) -> Evidence:
     """A statistic that is N(0, 1) under the claim, two-sided at the fixed level.
 
     n: the sample size, chosen from the power against the saboteurs (`power`).
@@ -170,15 +170,15 @@ def law(statistic: float, *, level: float = LEVEL, what: str = "", n: int = 0) -
     )
 
 
-def rate(
-    x: Sequence[float], y: Any, expected: float, *, level: float = LEVEL, what: str = ""
-) -> Evidence:
+def rate(x: Any, y: Any, expected: Any, *, level: float = LEVEL, what: str = "") -> Evidence:
     """The exponent b of y ~ x^b for noisy y, by least squares in logarithms.
 
     The tolerance is the half width of the regression's confidence interval at the fixed level.
     """
     import statsmodels.api as sm
 
+    if np.size(x) < 3:
+        raise fail("rate", "x", "three or more points", x)
     log_x, log_y = np.log(np.asarray(x, dtype=np.float64)), np.log(np.asarray(y, dtype=np.float64))
     fit = sm.OLS(log_y, sm.add_constant(log_x)).fit()
     low, high = fit.conf_int(alpha=level)[1]
@@ -189,17 +189,15 @@ def rate(
         tolerance=float(high - low) / 2,
         tolerance_from=f"confidence interval of the regression at level {level:.2g}",
         what=what,
-        series=(
-            Series(tuple(np.exp(log_x).tolist()), tuple(np.exp(log_y).tolist()), "data", "x", "y"),
-        ),
+        series=(Series(np.exp(log_x), np.exp(log_y), "data", "x", "y"),),
     )
 
 
 def optimum(
-    value: float,
-    best: float,
+    value: Any,
+    best: Any,
     *,
-    tolerance: float,
+    tolerance: Any,
     tolerance_from: str,
     side: str = "equal",
     what: str = "",

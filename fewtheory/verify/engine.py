@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.util
 import json
 import time
 import traceback
@@ -21,11 +22,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import MissingExtra, fail
-from .claims import SUITES, Claim, claims, load, suites
+from .claims import EXTRAS, SUITES, Claim, claims, load, suites
 from .evidence import Evidence
 
 VERDICTS = ("holds", "fails", "blind", "error", "unavailable", "not asked", "deep")
-MISSING = {"torch": "verify", "sympy": "verify", "statsmodels": "verify", "sklearn": "dev"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Outcome:
     evidence: tuple[Evidence, ...] = ()
     error: str = ""
     missing: str = ""
-    seconds: float = 0.0
+    seconds: int | float = 0.0
 
     @property
     def finite(self) -> bool:
@@ -80,7 +80,7 @@ class Result:
     verdict: str
     evidence: tuple[Evidence, ...] = ()
     saboteurs: tuple[Judged, ...] = ()
-    seconds: float = 0.0
+    seconds: int | float = 0.0
     seed: str = ""
     deep: bool = False
     erratum: str = ""
@@ -112,6 +112,9 @@ def execute(trial: Trial, subject: Any = None) -> Outcome:
 
     try:
         asked = next(c for c in claims(load(trial.suite)) if c.id == trial.claim)
+        for extra in asked.requires:
+            if any(importlib.util.find_spec(package) is None for package in EXTRAS[extra]):
+                raise MissingExtra(extra, f"{trial.suite} {trial.claim}")
         if trial.who == "own":
             under_test = asked.of
         elif trial.who == "subject":
@@ -130,7 +133,8 @@ def execute(trial: Trial, subject: Any = None) -> Outcome:
     except MissingExtra as error:
         return done(missing=str(error))
     except ModuleNotFoundError as error:
-        if extra := MISSING.get((error.name or "").split(".")[0]):
+        package = (error.name or "").split(".")[0]
+        if extra := next((e for e, packages in EXTRAS.items() if package in packages), None):
             return done(missing=str(MissingExtra(extra, f"{trial.suite} {trial.claim}")))
         return done(error=traceback.format_exc())
     except Exception:
@@ -145,10 +149,10 @@ def judge(asked: Claim, suite: str, seed: str, outcomes: Sequence[Outcome]) -> R
         for s, o in zip(asked.saboteurs, others, strict=True)
     )
     error = own.error or next((o.error for o in others if o.error), "")
-    missing = next((o.missing for o in outcomes if o.missing), "")
+    missing = next((o.missing for o in others if o.missing), "")
     note = ""
-    if missing:
-        verdict, note = "unavailable", missing
+    if own.missing:
+        verdict, note = "unavailable", own.missing
     elif own.error:
         verdict, note = "error", own.error.strip().splitlines()[-1]
     elif not own.finite:
@@ -156,6 +160,8 @@ def judge(asked: Claim, suite: str, seed: str, outcomes: Sequence[Outcome]) -> R
     elif not own.stands:
         verdict = "fails"
         note = next(_failure(e) for e in own.evidence if not e.stands)
+    elif missing:
+        verdict, note = "unavailable", missing
     elif lost := next((s for s, o in zip(judged, others, strict=True) if not o.finite), None):
         last = lost.error.strip().splitlines()[-1] if lost.error else "evidence not finite"
         verdict, note = "error", f"saboteur ({lost.why}) gave no finite evidence: {last}"
@@ -171,7 +177,7 @@ def judge(asked: Claim, suite: str, seed: str, outcomes: Sequence[Outcome]) -> R
         verdict,
         own.evidence,
         judged,
-        sum(o.seconds for o in outcomes),
+        sum((o.seconds for o in outcomes), 0.0),
         seed,
         asked.deep,
         asked.erratum,
@@ -251,12 +257,12 @@ def run(
 
 def asked_claims(chosen: Sequence[str], only: Sequence[str]) -> list[tuple[str, Claim]]:
     """(suite, claim) of these suites (all by default), of these numbers if any are given."""
-    asked = [(name, c) for name in chosen or suites() for c in claims(load(name))]
-    if only:
-        asked = [(n, c) for n, c in asked if any(_matches(c.id, o) for o in only)]
-        if not asked:
-            raise fail("verify.run", "only", "numbers of claims in these suites", list(only))
-    return asked
+    names = dict.fromkeys(chosen or suites())
+    asked = [(name, c) for name in names for c in claims(load(name))]
+    unknown = [o for o in only if not any(_matches(c.id, o) for _, c in asked)]
+    if unknown:
+        raise fail("verify.run", "only", "numbers of claims in these suites", unknown)
+    return [(n, c) for n, c in asked if not only or any(_matches(c.id, o) for o in only)]
 
 
 def recorded(suite: str, claim: str) -> str:

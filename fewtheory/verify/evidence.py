@@ -13,12 +13,16 @@ RELATIONS = ("equal", "at most", "at least")
 class Series:
     """Points behind a number, for the plot beside it: y against x, with labels and scales."""
 
-    x: tuple[float, ...]
-    y: tuple[float, ...]
+    x: Any  # made tuples of floats
+    y: Any
     label: str = ""
     x_label: str = ""
     y_label: str = ""
     log: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("x", "y"):
+            object.__setattr__(self, name, tuple(float(v) for v in getattr(self, name)))
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,9 @@ class Evidence:
     """
 
     kind: str
-    measured: float
-    expected: float
-    tolerance: float
+    measured: Any  # made floats
+    expected: Any
+    tolerance: Any
     tolerance_from: str
     relation: str = "equal"
     what: str = ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from ..errors import fail, number
+from ..errors import fail, integer, number
 
 LEVEL = 1e-4 / 512
 MISS = 1e-4 / 2048
@@ -28,6 +28,8 @@ def samples_for_mean(shift: float, std_ratio: float = 1.0, tests: int = 1) -> in
     standard deviation over the right one. From P(|Z + sqrt(n) shift| <= z_level) <= MISS.
     """
     number("samples_for_mean", "shift", abs(shift), 1e-12)
+    number("samples_for_mean", "std_ratio", std_ratio, 0.0)
+    integer("samples_for_mean", "tests", tests, 1)
     threshold = normal_quantile(LEVEL / tests / 2) + std_ratio * normal_quantile(MISS)
     return math.ceil((threshold / abs(shift)) ** 2)
 
@@ -40,8 +42,9 @@ def samples_for_variance(ratio: float, tests: int = 1) -> int:
     """
     from scipy.stats import chi2
 
-    if not ratio > 0 or abs(math.log(ratio)) < 1e-6:
-        raise fail("samples_for_variance", "ratio", "positive and not 1", ratio)
+    integer("samples_for_variance", "tests", tests, 1)
+    if not 0 < ratio < math.inf or abs(math.log(ratio)) < 1e-6:
+        raise fail("samples_for_variance", "ratio", "positive, finite and not 1", ratio)
 
     def missed(n: int) -> float:
         low, high = chi2.ppf([LEVEL / tests / 2, 1 - LEVEL / tests / 2], n - 1)

@@ -52,17 +52,30 @@ def _build(function: Any, old: str, new: str, inside: Any) -> Any:
     The module's other functions are twinned too, so that the mistake is seen through any chain of
     calls inside the module.
     """
+    function, inside = _unchecked(function), _unchecked(inside)
     broken, names = _replaced(inside, old, new), dict(function.__globals__)
-    if inside is not function and not any(v is inside for v in names.values()):
+    plain = {n: _unchecked(v) for n, v in names.items() if isinstance(v, types.FunctionType)}
+    if inside is not function and not any(v is inside for v in plain.values()):
         raise ValueError(
             f"sabotage: {inside.__qualname__} is not a name in {function.__module__}, "
             f"where {function.__qualname__} would look for it"
         )
-    for name, value in list(names.items()):
+    for name, value in plain.items():
         found = broken if value is inside else value
-        ours = isinstance(found, types.FunctionType) and found.__module__ == function.__module__
-        names[name] = _twin(found, names) if ours else found
+        if found.__globals__ is function.__globals__:
+            names[name] = _twin(found, names)
+        elif found is broken:
+            names[name] = broken
     return _twin(broken if inside is function else function, names)
+
+
+def _unchecked(function: Any) -> Any:
+    """The function without the run-time type checks that an import hook may have put around it."""
+    while hasattr(function, "__wrapped__") and any(
+        checker in function.__code__.co_filename for checker in ("jaxtyping", "beartype")
+    ):
+        function = function.__wrapped__
+    return function
 
 
 def _replaced(function: Any, old: str, new: str) -> Any:

@@ -51,7 +51,9 @@ def test_karras_sigmas_are_the_papers():
 
 
 def test_karras_with_rho_one_is_uniform_in_sigma():
-    np.testing.assert_allclose(grids.karras(EDM, 4, rho=1.0).t, np.linspace(80, 0.002, 5), rtol=1e-12)
+    np.testing.assert_allclose(
+        grids.karras(EDM, 4, rho=1.0).t, np.linspace(80, 0.002, 5), rtol=1e-12
+    )
 
 
 def test_a_point_is_a_level_of_the_path(path):
@@ -139,7 +141,7 @@ def test_a_grid_is_frozen():
         (lambda: grids.at_times(VP, [0.5, 0.5]), "t"),
         (lambda: grids.at_times(VP, [0.5, math.nan]), "t"),
         (lambda: grids.at_times(VP, [1.5, 0.5]), "t"),
-        (lambda: grids.at_times(VP, [[0.5, 0.1]]), "t"),
+        (lambda: grids.at_times(VP, np.array([[0.5, 0.1]])), "t"),
         (lambda: grids.at_lams(VP, [1.0, -1.0]), "lam"),
         (lambda: grids.at_lams(VP, [math.nan, 1.0]), "lam"),
         (lambda: grids.at_lams(VP, [-9.0, 1.0]), "lam"),

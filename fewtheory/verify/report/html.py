@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 
 from ...files import write_whole
-from ..claims import load
+from ..claims import load, suites
 from ..engine import Judged, Result
 from ..evidence import Evidence
 from .svg import curves, strip
@@ -52,7 +52,8 @@ def page(results: Sequence[Result]) -> str:
 
 def _title(suite: str) -> str:
     """The first sentence of the suite's docstring."""
-    text = " ".join((inspect.getdoc(load(suite)) or suite).split())
+    known = load(suite) if suite in suites() else None
+    text = " ".join((inspect.getdoc(known) or suite).split()) if known else suite
     return text.split(". ")[0].rstrip(".")
 
 

@@ -13,8 +13,8 @@ from html import escape
 
 from ..evidence import Evidence, Series
 
-WIDTH, HEIGHT = 340, 190
-LEFT, RIGHT, TOP, BOTTOM = 52, 10, 8, 34
+WIDTH, HEIGHT = 340.0, 190.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 10.0, 8.0, 34.0
 OWN = ("#1f77b4", "#2ca02c", "#9467bd", "#17becf", "#8c564b", "#7f7f7f", "#bcbd22", "#e377c2")
 
 
@@ -70,7 +70,7 @@ def strip(own: Sequence[Evidence], wrong: Sequence[Sequence[Evidence]]) -> str:
     theirs = [max((distance(e) for e in group), default=0.0) for group in wrong]
     values = [min(max(v, 1e-4), 1e16) for v in [*mine, *theirs]]
     low, high = min(-1.0, math.log10(min(values))), max(1.0, math.log10(max(values)))
-    height = 62
+    height = 62.0
 
     def place(v: float) -> float:
         return 8 + (WIDTH - 16) * (math.log10(min(max(v, 1e-4), 1e16)) - low) / (high - low)
@@ -189,8 +189,8 @@ def _slope(axis_x: _Axis, axis_y: _Axis, series: Series, order: float) -> str:
     )
 
 
-def _svg(parts: Sequence[str], height: int, label: str) -> str:
+def _svg(parts: Sequence[str], height: float, label: str) -> str:
     return (
-        f'<svg viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" '
+        f'<svg viewBox="0 0 {WIDTH:g} {height:g}" width="{WIDTH:g}" height="{height:g}" role="img" '
         f'aria-label="{escape(label)}">{"".join(parts)}</svg>'
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -56,11 +57,9 @@ class Terminal:
         """Move the bar; say at once what does not hold."""
         self.progress.update(self.task, advance=1, description=f"{result.suite} {result.claim}")
         if result.verdict not in ("holds", "deep", "not asked"):
-            colour = COLOURS[result.verdict]
-            self.console.print(
-                f"[{colour}]{result.verdict}[/] {result.suite} {result.claim}: {result.note}",
-                highlight=False,
-            )
+            verdict = f"[{COLOURS[result.verdict]}]{result.verdict}[/]"
+            said = f"{verdict} {result.suite} {result.claim}: {escape(result.note)}"
+            self.console.print(said, highlight=False)
 
 
 def print_table(results: Sequence[Result], console: Console | None = None) -> None:
@@ -92,7 +91,7 @@ def print_table(results: Sequence[Result], console: Console | None = None) -> No
             f"[{COLOURS[r.verdict]}]{r.verdict}[/]",
             caught,
             f"{r.seconds:.1f}" if r.seconds else "",
-            _remark(r) + r.statement.replace("[", r"\["),
+            _remark(r) + escape(r.statement),
         )
         previous = r.suite
     console.print(table, highlight=False)
@@ -113,4 +112,5 @@ def summary(results: Sequence[Result]) -> str:
     parts = ", ".join(
         f"{n} {name if n == 1 else plural.get(name, name)}" for name, n in verdicts.items()
     )
-    return f"{len(results)} claims: {parts}; {caught} of {asked} saboteurs caught"
+    noun = "claim" if len(results) == 1 else "claims"
+    return f"{len(results)} {noun}: {parts}; {caught} of {asked} saboteurs caught"
