@@ -245,7 +245,8 @@ def test_classifier_guidance_of_scale_one_is_the_posterior(prediction, rng):
     given_y = Gaussian([m + c / (c + r) * (y - m)], c * r / (c + r))
 
     def grad_log_prob(x, t):
-        mean, cov = bed.posterior(path, x, t)
+        posterior = bed.posterior(path, x, t)
+        mean, cov = posterior.mean(), posterior.covariance()[0]
         slope = (
             path.alpha(t) * c / (path.alpha(t) ** 2 * c + path.sigma(t) ** 2)
         )  # of the mean in x

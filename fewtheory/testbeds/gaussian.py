@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
-from ..arrays import Array, Rng, as_like, standard_normal
+from ..arrays import Array, Rng, as_like, namespace, standard_normal
 from ..errors import fail, finite_array, integer, state
-from ..model import Level, Model, over_event
+from ..model import Model, over_event
 from ..paths import Path
 from .base import FlowMap, average_velocity, check_times, exact_model
 
@@ -130,15 +131,45 @@ class Gaussian:
         """The exact average velocity (x, t, s)."""
         return average_velocity(self.flow(path), self.model(path, "velocity"))
 
-    def posterior(self, path: Path, x: Array, t: float) -> tuple[Array, np.ndarray]:
-        """Mean (n, d) and covariance (d, d) of x_0 given x_t = x."""
+    def posterior(self, path: Path, x: Array, t: float) -> GaussianPosterior:
+        """The law of x_0 given x_t = x: one Gaussian for each row of x, all of one covariance."""
         check_times("Gaussian.posterior", path, x, self.event, t)
-        level = Level.at(path, t)
-        precision = level.alpha**2 * self.spectrum + level.sigma**2
+        alpha, sigma = path.alpha(t), path.sigma(t)
+        precision = alpha**2 * self.spectrum + sigma**2
         if precision.min() == 0:
             raise fail("Gaussian.posterior", "t", "a level with noise", t)
-        gain = as_like(level.alpha * self.spectrum / precision, x)
-        z = self._in(x) - level.alpha * as_like(self.spectral_mean, x)
-        mean = as_like(self.mean, x) + self._out(gain * z)
-        left = self.spectrum * level.sigma**2 / precision
-        return mean, np.diag(left) if self.basis is None else (self.basis * left) @ self.basis.T
+        mean, _ = self.means_at(x, alpha, sigma)
+        return GaussianPosterior(mean, self.spectrum * sigma**2 / precision, self.basis)
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianPosterior:
+    """n laws N(means_i, C) of x_0; `spectrum` and `basis` are eigenvalues and eigenvectors of C."""
+
+    means: Float[Any, "n d"]
+    spectrum: Float[np.ndarray, "d"]
+    basis: np.ndarray | None = None
+
+    def _centred(self) -> Gaussian:
+        basis = np.eye(self.spectrum.size) if self.basis is None else self.basis
+        return Gaussian(np.zeros(self.spectrum.size), (basis * self.spectrum) @ basis.T)
+
+    def mean(self) -> Array:
+        """E[x_0 | x_t], (n, d): the denoiser."""
+        return self.means
+
+    def covariance(self) -> Array:
+        """Cov[x_0 | x_t], (n, d, d)."""
+        cov = as_like(self._centred().cov, self.means)
+        return namespace(cov).broadcast_to(cov, (self.means.shape[0], *cov.shape))
+
+    def sample(self, n: int, *, rng: Rng) -> Array:
+        """n draws for each of the laws, (n, batch, d)."""
+        integer("GaussianPosterior.sample", "n", n, 0)
+        rows, d = self.means.shape
+        z = self._centred().sample(n * rows, rng=rng, like=self.means)
+        return self.means + namespace(z).reshape(z, (n, rows, d))
+
+    def log_prob(self, x0: Array) -> Array:
+        """The log density of x_0 (n, d) under each law, (n,)."""
+        return self._centred().log_prob(x0 - self.means)

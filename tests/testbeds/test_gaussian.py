@@ -71,7 +71,7 @@ def test_the_denoiser_of_a_nearly_singular_law_is_the_regression_on_x_t(bed, t):
     expected = bed.mean + (x - alpha * bed.mean) @ gain.T
     condition = 1 + alpha**2 / sigma**2  # of the matrix that is solved; eigenvalues are at most 1
     bound = 64 * EPS * condition * (1 + np.abs(x).max()) / sigma**2
-    np.testing.assert_allclose(bed.posterior(VP, x, t)[0], expected, rtol=0, atol=bound)
+    np.testing.assert_allclose(bed.posterior(VP, x, t).mean(), expected, rtol=0, atol=bound)
     bound += 16 * EPS * (1 + np.abs(x).max()) / alpha  # the model is (x + sigma^2 score) / alpha
     np.testing.assert_allclose(bed.model(VP, "data")(x, t), expected, rtol=0, atol=bound)
 
@@ -82,7 +82,7 @@ def test_the_posterior_covariance_is_what_regression_leaves(bed, t):
     alpha, sigma = VP.alpha(t), VP.sigma(t)
     S = alpha**2 * bed.cov + sigma**2 * np.eye(3)
     expected = bed.cov - alpha**2 * bed.cov @ np.linalg.solve(S, bed.cov)
-    found = bed.posterior(VP, np.zeros((1, 3)), t)[1]
+    found = bed.posterior(VP, np.zeros((1, 3)), t).covariance()[0]
     np.testing.assert_allclose(found, expected, rtol=0, atol=64 * EPS * (1 + 1 / sigma**2))
     assert np.linalg.eigvalsh(found).min() >= -16 * EPS
 
@@ -206,7 +206,7 @@ def test_single_precision_is_double_precision_rounded(asarray, prediction, rng):
 
 def test_a_point_mass_is_denoised_to_its_point(rng):
     bed, x = Gaussian([1.0, 2.0], 0.0), rng.standard_normal((4, 2))
-    np.testing.assert_array_equal(bed.posterior(VP, x, 0.5)[0], np.tile([1.0, 2.0], (4, 1)))
+    np.testing.assert_array_equal(bed.posterior(VP, x, 0.5).mean(), np.tile([1.0, 2.0], (4, 1)))
     bound = 8 * EPS * (np.abs(x).max() + 2) / VP.alpha(0.5)
     np.testing.assert_allclose(bed.model(VP, "data")(x, 0.5), np.tile([1, 2], (4, 1)), atol=bound)
 
@@ -233,6 +233,32 @@ def test_at_clean_data_the_denoiser_is_the_state(kind, rng):
 def test_a_point_mass_has_no_density():
     with pytest.raises(ValueError, match=r"Gaussian.log_prob: cov must be positive definite"):
         Gaussian([1.0, 2.0], [0.0, 1.0]).log_prob(np.zeros((1, 2)))
+
+
+@bed_of_each_kind
+def test_draws_of_the_posterior_have_its_moments(bed, rng):
+    x, n = rng.standard_normal((2, 3)), 40_000
+    law = bed.posterior(VP, x, 0.5)
+    drawn = law.sample(n, rng=rng)
+    assert drawn.shape == (n, 2, 3)
+    cov = law.covariance()
+    # six means, each off by more than 6 standard errors with probability 2e-9
+    std = np.sqrt(np.diagonal(cov, axis1=1, axis2=2))
+    assert np.all(np.abs(drawn.mean(0) - law.mean()) < 6 * std / np.sqrt(n))
+    # a sample covariance has standard error sqrt((c_ij^2 + c_ii c_jj) / n)
+    for k in range(2):
+        error = np.sqrt((cov[k] ** 2 + np.outer(std[k], std[k]) ** 2) / n)
+        assert np.all(np.abs(np.cov(drawn[:, k].T) - cov[k]) < 6 * error)
+
+
+def test_prior_times_likelihood_is_posterior_times_evidence(rng):
+    x0, t = rng.standard_normal((5, 3)), 0.4
+    x = rng.standard_normal((5, 3))
+    alpha, sigma = VP.alpha(t), VP.sigma(t)
+    likelihood = Gaussian(np.zeros(3), sigma**2).log_prob(x - alpha * x0)
+    joint = FULL.log_prob(x0) + likelihood
+    found = FULL.posterior(VP, x, t).log_prob(x0) + FULL.at(VP, t).log_prob(x)
+    np.testing.assert_allclose(found, joint, rtol=0, atol=1024 * EPS * np.abs(joint).max())
 
 
 def test_a_point_mass_without_noise_has_no_posterior():

@@ -1,0 +1,19 @@
+"""The README's example runs as it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+
+
+def test_the_ten_lines_run_and_print_an_order_and_an_error(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (block, *_) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.S)
+    exec(compile(block, "README.md", "exec"), {})
+    order, error, kl = capsys.readouterr().out.split()
+    assert order == "2"
+    assert 0 < float(error) < 1
+    assert 0 < float(kl) < 0.1
+    assert (tmp_path / "plan.json").is_file()
