@@ -110,7 +110,9 @@ class Plan:
 
     def __repr__(self) -> str:
         kind = "stochastic" if self.stochastic else "deterministic"
-        return f"<Plan {self.name}: {self.nfe} evaluations, {kind}, {self.prediction} prediction>"
+        hooks = "".join(f", {h.name}" for h in self.hooks)
+        evaluations = f"{self.nfe} evaluations, {kind}, {self.prediction} prediction"
+        return f"<Plan {self.name}: {evaluations}{hooks}>"
 
     @property
     def nodes(self) -> int:

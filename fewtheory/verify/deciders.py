@@ -95,7 +95,8 @@ def limit(h: Any, values: Any, expected: Any, *, next_power: int = 1, what: str 
 
     h: decreasing by a constant factor, three or more; the expansion is in h^{next_power},
     h^{next_power + 1}, ... The tolerance is the last change of the extrapolation (its error is
-    smaller than that once the sequence is asymptotic).
+    smaller than that once the sequence is asymptotic), but no more than 2% of the sequence's size:
+    one that has not settled cannot pass on a wide tolerance.
     """
     steps, table = np.asarray(h, dtype=np.float64), [np.asarray(values, dtype=np.float64)]
     if steps.size < 3 or np.any(np.diff(steps) >= 0) or table[0].shape != steps.shape:
@@ -106,13 +107,14 @@ def limit(h: Any, values: Any, expected: Any, *, next_power: int = 1, what: str 
     for k in range(steps.size - 1):
         row, factor = table[-1], ratio ** (next_power + k)
         table.append((factor * row[1:] - row[:-1]) / (factor - 1))
+    size = max(abs(expected), abs(float(table[0][0])))
     best, before = float(table[-1][-1]), float(table[-2][-1])
     return Evidence(
         kind="rate",
         measured=best,
         expected=expected,
-        tolerance=abs(best - before) + 64 * EPS * abs(expected) / float(steps[-1]),
-        tolerance_from="the last change of the Richardson extrapolation",
+        tolerance=min(abs(best - before), 0.02 * size) + 64 * EPS * size / float(steps[-1]),
+        tolerance_from="the last change of the Richardson extrapolation, at most 2% of the size",
         what=what,
         series=(Series(steps, table[0], "", "h", "value", False),),
     )

@@ -294,3 +294,11 @@ def test_a_known_best_is_beaten_or_not():
 def test_every_decider_says_its_kind_and_where_the_tolerance_comes_from(made, kind):
     assert made.kind == kind
     assert made.tolerance_from
+
+
+def test_a_sequence_that_does_not_settle_is_no_limit():
+    h = [0.4, 0.2, 0.1, 0.05]
+    # grows like 1/h: its last change is of the size of the values, which is no tolerance
+    evidence = limit(h, [1 / v for v in h], 60.0)
+    assert evidence.finite
+    assert not evidence.stands
