@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 
 import array_api_strict
+import hypothesis
 import numpy as np
 import pytest
 from jaxtyping import config
@@ -15,6 +17,11 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import torch
     import torch._decomp.decompositions_for_jvp  # forward mode loads it, and it warns once
+
+
+hypothesis.settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):  # the same examples in every run; a run by hand draws new ones
+    hypothesis.settings.load_profile("ci")
 
 
 def read_only(x):
