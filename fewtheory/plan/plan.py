@@ -157,10 +157,10 @@ class Plan:
             np.broadcast_to(c, (self.nodes - 1,))
             for c in conversion(prediction, self.prediction, level)
         )
-        p, q = (_over(c, self.B.ndim - 2) for c in (p, q))
-        moved = np.concatenate([self.B * p, np.zeros_like(self.B[:, :1])], axis=1)
-        P = _over(self.P, moved.ndim - self.P.ndim) + moved
-        return replace(self, P=P, B=self.B * q, prediction=prediction)
+        extra = max(self.P.ndim, self.B.ndim) - 2
+        B, (p, q) = with_event(self.B, 2, extra), (with_event(c, 1, extra) for c in (p, q))
+        moved = np.concatenate([B * p, np.zeros_like(B[:, :1])], axis=1)
+        return replace(self, P=with_event(self.P, 2, extra) + moved, B=B * q, prediction=prediction)
 
     def on(self, path: Path) -> Plan:
         """The same plan on another path: nodes are matched by lam, states rescale by their level.
@@ -174,10 +174,10 @@ class Plan:
         c = (alpha + sigma) / (plan.alpha + plan.sigma)  # alpha'/alpha = sigma'/sigma at equal lam
         return replace(
             plan,
-            P=plan.P * _over(c[:, None] / c[None, :], plan.P.ndim - 2),
-            B=plan.B * _over(c[:, None], plan.B.ndim - 2),
-            C=plan.C * _over(c[:, None], plan.C.ndim - 2),
-            d=plan.d * _over(c, plan.d.ndim - 1),
+            P=plan.P * with_event(c[:, None] / c[None, :], 2, plan.P.ndim - 2),
+            B=plan.B * with_event(c[:, None], 2, plan.B.ndim - 2),
+            C=plan.C * with_event(c[:, None], 2, plan.C.ndim - 2),
+            d=plan.d * with_event(c, 1, plan.d.ndim - 1),
             alpha=alpha,
             sigma=sigma,
             t=t,
@@ -192,8 +192,8 @@ class Plan:
         """The rows from x_T, by forward substitution in the plan's own prediction."""
         self._require_linear("Plan.tableau")
         extra = self._event_axes()
-        P, B, C = (_over(v, extra + 2 - v.ndim) for v in (self.P, self.B, self.C))
-        d = _over(self.d, extra + 1 - self.d.ndim)
+        P, B, C = (with_event(v, 2, extra) for v in (self.P, self.B, self.C))
+        d = with_event(self.d, 1, extra)
         event = np.broadcast_shapes(*(v.shape[2:] for v in (P, B, C)), d.shape[1:])
         n, q = self.nodes - 1, C.shape[1]
         rows = np.zeros((n + 1, n + q + 2, *event))
@@ -201,8 +201,9 @@ class Plan:
         rows[:, 1 : n + 1] += B
         rows[:, n + 1 : n + q + 1] += C
         rows[:, n + q + 1] += d
+        sources = entries(P)
         for i in range(1, n + 1):
-            for j in np.flatnonzero(np.any(P[i].reshape(n + 1, -1) != 0, axis=1)):
+            for j in sources[i]:
                 rows[i] += P[i, j] * rows[j]
         split = (rows[:, 0], rows[:, 1 : n + 1], rows[:, n + 1 : n + q + 1], rows[:, n + q + 1])
         return Tableau(*split, self.alpha, self.sigma, self.lam, self.prediction)
@@ -213,7 +214,7 @@ class Plan:
             raise fail("Plan.canonical", "alpha", "positive at every node", self.alpha)
         tab = self.predicting("data").tableau()
         extra = tab.a.ndim - 1
-        inverse = _over(1 / self.alpha, extra)
+        inverse = with_event(1 / self.alpha, 1, extra)
         one, rho = np.ones_like(self.alpha), np.exp(-self.lam)
         return Tableau(
             tab.a * inverse * self.alpha[0],
@@ -329,9 +330,13 @@ def _velocity(where: str) -> ValueError:
     return fail(where, "prediction", "free of the path (use 'flow' or 'v')", "velocity")
 
 
-def _over(value: np.ndarray, axes: int) -> np.ndarray:
-    """The array with further axes of length one at its end."""
-    return value.reshape(value.shape + (1,) * axes) if axes else value
+def with_event(value: np.ndarray, lead: int, axes: int) -> np.ndarray:
+    """The array with `axes` event axes after its `lead` axes; new ones have length one.
+
+    They go before those it has, so that events broadcast as NumPy's shapes do.
+    """
+    event = value.shape[lead:]
+    return value.reshape(value.shape[:lead] + (1,) * (axes - len(event)) + event)
 
 
 def entries(block: np.ndarray) -> list[list[int]]:

@@ -24,7 +24,7 @@ from ..arrays import (
 from ..errors import fail, state
 from ..model import Level, Model, conversion
 from ..paths import Path
-from .plan import Plan, entries
+from .plan import Plan, entries, with_event
 
 
 class Row(NamedTuple):
@@ -59,12 +59,11 @@ def compile_rows(plan: Plan, path: Path, prediction: str) -> list[Row]:
         raise fail("Plan.run", "the model's prediction", allowed, prediction)
     P, B = moved.P, moved.B
     if not plan.hooks:
-        extra = B.ndim - 2
-        shift = B * p.reshape((-1,) + (1,) * extra)
-        P = P.reshape(P.shape + (1,) * (shift.ndim - P.ndim)) + np.pad(
-            shift, [(0, 0), (0, 1)] + [(0, 0)] * extra
-        )
-        B = B * q.reshape((-1,) + (1,) * extra)
+        extra = max(P.ndim, B.ndim) - 2
+        B = with_event(B, 2, extra)
+        shift = B * with_event(p, 1, extra)
+        P = with_event(P, 2, extra) + np.pad(shift, [(0, 0), (0, 1)] + [(0, 0)] * extra)
+        B = B * with_event(q, 1, extra)
     terms = [
         [(j, P[i, j]) for j in from_P]
         + [(n + 1 + j, B[i, j]) for j in from_B]

@@ -403,3 +403,23 @@ def test_levels_outside_the_models_path_are_named(plan):
         ValueError, match=r"Plan.run: the plan's levels as t must be in \[0.002, 5\]"
     ):
         plan.run(model, np.zeros((1, 1)))
+
+
+def test_coefficients_of_events_of_two_depths_broadcast_as_arrays_do(rng):
+    a, b = rng.standard_normal((8, 8)), rng.standard_normal((3, 8, 8))
+    trace = Trace("mixed", VP, grids.log_snr(VP, 2))
+    x = trace.start
+    for s, _ in trace.steps():
+        x, m = trace.evaluate(x, s)
+        x = a * x + b * m + 0.1
+    plan, start = trace.plan(x), rng.standard_normal((2, 3, 8, 8))
+    found = plan.run(Model(lambda u, t: 0.3 * u, VP, "noise"), start)
+    expected = start
+    for t in plan.t[:-1].tolist():
+        data = (expected - VP.sigma(t) * 0.3 * expected) / VP.alpha(t)
+        expected = a * expected + b * data + 0.1
+    # alpha_T is 0.0066: a data prediction there is a sum of terms 150 times the state
+    bound = 64 * EPS * np.abs(expected).max() / VP.alpha(float(plan.t[0]))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=bound)
+    back = plan.predicting("noise").predicting("data")
+    np.testing.assert_allclose(back.P[:, :, 1], plan.P, rtol=0, atol=bound)
