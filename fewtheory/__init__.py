@@ -12,7 +12,23 @@ Parts load on first use.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what editors and type checkers see; at run time parts load on first use
+    from . import arrays as arrays
+    from . import metrics as metrics
+    from . import model as model
+    from . import paths as paths
+    from . import plan as plan
+    from . import samplers as samplers
+    from . import search as search
+    from . import suites as suites
+    from . import testbeds as testbeds
+    from . import verify as verify
+    from .model import Model as Model
+    from .model import classifier_guided as classifier_guided
+    from .model import guided as guided
+    from .plan import Plan as Plan
 
 __version__ = "0.1.0"
 
@@ -34,7 +50,6 @@ NAMES = {
     "guided": "model",
     "classifier_guided": "model",
 }
-__all__ = [*PARTS, *NAMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
@@ -46,4 +61,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*PARTS, *NAMES, "__version__"])

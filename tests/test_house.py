@@ -302,3 +302,13 @@ def test_the_state_counts_what_was_decided(writer):
         f"{len(asked) - 1} of {len(asked)} claims hold, "
         f"{saboteurs - len(asked[0].saboteurs)} of {saboteurs} saboteurs caught"
     )
+
+
+def test_what_type_checkers_see_is_what_loads_on_first_use():
+    import fewtheory
+
+    tree = ast.parse((ROOT / "fewtheory" / "__init__.py").read_text())
+    (block,) = [n for n in tree.body if isinstance(n, ast.If)]
+    seen = {alias.asname for n in block.body for alias in n.names}
+    assert seen == {*fewtheory.PARTS, *fewtheory.NAMES}
+    assert all(getattr(fewtheory, name) is not None for name in seen)
