@@ -8,6 +8,7 @@ float32. Nothing is ever written into the caller's array.
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from ..arrays import (
     Rng,
     as_like,
     check_rng,
+    is_torch,
     linear_combination,
     scalar_combination,
     standard_normal,
@@ -32,7 +34,7 @@ class Row(NamedTuple):
 
     t: float | None  # None: the node is not evaluated
     to_data: tuple[float, float]  # (p, q) of x_0 = p u + q m, for hooks
-    slots: tuple[int, ...]  # operands of the next state
+    operands: Callable[[list[Any]], tuple[Any, ...]]  # picks those of the next state from the slots
     coefficients: tuple[Any, ...]  # floats, or arrays over the event
     elementwise: bool  # some coefficient is an array
     constant: Any  # None, or d
@@ -88,7 +90,7 @@ def compile_rows(plan: Plan, path: Path, prediction: str) -> list[Row]:
             Row(
                 t=float(moved.t[i]) if evaluated[i] else None,
                 to_data=(float(p[i]), float(q[i])),
-                slots=tuple(s for s, _ in used),
+                operands=_picker([s for s, _ in used]),
                 coefficients=tuple(float(c) if np.ndim(c) == 0 else c for _, c in used),
                 elementwise=any(np.ndim(c) > 0 for _, c in used),
                 constant=moved.d[i + 1] if np.any(moved.d[i + 1]) else None,
@@ -97,6 +99,13 @@ def compile_rows(plan: Plan, path: Path, prediction: str) -> list[Row]:
             )
         )
     return rows
+
+
+def _picker(slots: list[int]) -> Callable[[list[Any]], tuple[Any, ...]]:
+    """A function that takes these entries of a list, as a tuple."""
+    if len(slots) > 1:
+        return itemgetter(*slots)
+    return lambda values: tuple(values[k] for k in slots)
 
 
 def _program(plan: Plan, path: Path, prediction: str) -> list[Row]:
@@ -121,16 +130,17 @@ def run(
         raise TypeError(f"Plan.run: model must be a fewtheory Model, got {type(model).__name__}")
     if not bool(xp.all(xp.isfinite(x))):
         raise fail("Plan.run", "x", "finite", x)
-    if plan.stochastic and rng is None:
-        raise ValueError(f"Plan.run: rng must be given: {plan.name!r} draws noise, got None")
     if plan.stochastic:
+        if rng is None:
+            raise ValueError(f"Plan.run: rng must be given: {plan.name!r} draws noise, got None")
         check_rng("Plan.run", rng)
     rows = _program(plan, model.path, model.prediction)
     function, given, n = model.function, {**model.cond, **cond}, plan.nodes - 1
     half = xp.finfo(x.dtype).bits < 32
     slots: list[Any] = [None] * (2 * n + 1 + plan.C.shape[1])
     u = slots[0] = xp.astype(x, xp.float32) if half else x
-    shape, in_place = x.shape, not _tracked(x)
+    shape, hooks, records = x.shape, plan.hooks, is_torch(x)
+    in_place = not (records and x.requires_grad)
     for i, (t, to_data, operands, coefficients, elementwise, d, noises, dead) in enumerate(rows):
         if callback is not None:
             callback(i, u)
@@ -140,15 +150,16 @@ def run(
                 raise ValueError(f"Plan.run: the model must return shape {shape}, got {m.shape}")
             if half:
                 m = xp.astype(m, xp.float32)
-            if plan.hooks:
+            if hooks:
                 m = linear_combination(to_data, (u, m))
-                for hook in plan.hooks:
+                for hook in hooks:
                     m = hook(m)
-            in_place = in_place and not _tracked(m)
+            if records and m.requires_grad:
+                in_place = False
             slots[n + 1 + i] = m
         for k in noises:
             slots[k] = standard_normal(rng, shape, u)
-        used = [slots[k] for k in operands]
+        used = operands(slots)
         if elementwise:
             c = [c if type(c) is float else as_like(c, u) for c in coefficients]
             u = linear_combination(c, used)
@@ -164,8 +175,3 @@ def run(
     if callback is not None:
         callback(n, u)
     return xp.astype(u, x.dtype) if half else u
-
-
-def _tracked(x: Array) -> bool:
-    """Whether torch records a graph through x."""
-    return getattr(x, "requires_grad", False)
