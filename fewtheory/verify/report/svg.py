@@ -37,7 +37,7 @@ def curves(
     if not log:  # a saboteur that explodes must not flatten our own curves
         ours = [y for s, _, _ in mine for y in s.y if math.isfinite(y)]
         low, high = min(ours), max(ours)
-        room = 0.6 * (high - low) or 0.5
+        room = max(0.6 * (high - low), 0.1 * abs(high))
         points = [(x, y) for x, y in points if low - room <= y <= high + room]
     axis_x, axis_y = (
         _Axis([p[0] for p in points], LEFT, WIDTH - RIGHT, log),
@@ -117,7 +117,10 @@ class _Axis:
         self.log, self.start, self.end = log, start, end
         low, high = min(values), max(values)
         self.low, self.high = (math.log10(low), math.log10(high)) if log else (low, high)
-        pad = 0.05 * (self.high - self.low) or 0.5 * max(abs(self.high), 1e-12)
+        pad = 0.05 * (self.high - self.low)
+        if not log and pad < 1e-6 * abs(self.high):  # rounding is not a curve
+            pad = 0.1 * abs(self.high)
+        pad = pad or 0.5 * max(abs(self.high), 1e-12)
         self.low, self.high = self.low - pad, self.high + pad
 
     def __call__(self, value: float) -> float:
@@ -156,7 +159,7 @@ def _frame(axis_x: _Axis, axis_y: _Axis, first: Series) -> str:
         f'<rect x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" height="{HEIGHT - TOP - BOTTOM}" '
         'fill="none" stroke="var(--line)"/>'
     ]
-    places = sorted(set(first.x)) if len(first.x) <= 5 else []
+    places = sorted(set(first.x)) if axis_x.log and len(first.x) <= 5 else []
     for value, text in [(v, f"{v:.4g}") for v in places] or axis_x.ticks():
         parts.append(
             f'<text x="{axis_x(value):.1f}" y="{HEIGHT - BOTTOM + 13}" text-anchor="middle">{text}</text>'
