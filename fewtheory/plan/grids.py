@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -44,7 +44,7 @@ class Grid:
 
     path: Path
     lam: Float[np.ndarray, "levels"]
-    t: Float[np.ndarray, "levels"] = field(default=None)  # type: ignore[assignment]
+    t: Any = None  # (levels,), made from lam unless given
 
     def __post_init__(self) -> None:
         lam = np.array(self.lam, dtype=np.float64)

@@ -71,10 +71,7 @@ def continued_error(
         if i < given:
             u.append(x if i == 0 else flow(x, t[0], t[i]))
         else:
-            used = [(plan.P[i, j], u[j]) for j in range(i)] + [
-                (plan.B[i, j], m[j]) for j in range(i)
-            ]
-            u.append(sum(c * v for c, v in used if c != 0))  # type: ignore[arg-type]
+            u.append(np.tensordot(plan.P[i, :i], u, 1) + np.tensordot(plan.B[i, :i], m, 1))
         if i < plan.nodes - 1:
             m.append(model(u[i], t[i]))
     return rms(u[-1] - flow(x, t[0], t[-1]))

@@ -23,6 +23,7 @@ def flow_map(components: MakeComponents, z: Array, levels: Levels) -> Array:
 
 
 class _FlowMap(torch.autograd.Function):
+    # torch declares these as (*args, **kwargs); the overrides name what they take
     @staticmethod
     def forward(components: MakeComponents, z: Array, *levels: Array) -> Array:  # type: ignore[override]
         return inversion.flow_map(components, z, [levels[:2], levels[2:]])

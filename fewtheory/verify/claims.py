@@ -98,7 +98,7 @@ def claim(
     def mark(check: Callable[..., Any]) -> Callable[..., Any]:
         if not inspect.getdoc(check):
             raise ValueError(f"claim: {id} must state itself in the docstring of {check.__name__}")
-        check.claim = Claim(id, kind, check, of, made, deep, erratum, tuple(requires))  # type: ignore[attr-defined]
+        vars(check)["claim"] = Claim(id, kind, check, of, made, deep, erratum, tuple(requires))
         return check
 
     return mark

@@ -24,8 +24,8 @@ def normal_quantile(tail: float) -> float:
 def samples_for_mean(shift: float, std_ratio: float = 1.0, tests: int = 1) -> int:
     """The n at which a two-sided z-test at LEVEL / tests sees a wrong mean, but for MISS.
 
-    shift: |wrong mean - right mean| over the right standard deviation; std_ratio: the wrong
-    standard deviation over the right one. From P(|Z + sqrt(n) shift| <= z_level) <= MISS.
+    shift: |data's mean - tested mean| over the tested standard deviation; std_ratio: the data's
+    standard deviation over the tested one. From P(|Z + sqrt(n) shift| <= z_level) <= MISS.
     """
     number("samples_for_mean", "shift", abs(shift), 1e-12)
     number("samples_for_mean", "std_ratio", std_ratio, 0.0)
@@ -37,8 +37,8 @@ def samples_for_mean(shift: float, std_ratio: float = 1.0, tests: int = 1) -> in
 def samples_for_variance(ratio: float, tests: int = 1) -> int:
     """The n at which a chi-square test at LEVEL / tests sees a wrong variance, but for MISS.
 
-    ratio: the wrong variance over the right one. Exact for Gaussian samples: searched on the chi-
-    square distribution, smallest power of two first, then by bisection.
+    ratio: the data's variance over the one that is tested. Exact for Gaussian samples: searched on
+    the chi-square distribution, smallest power of two first, then by bisection.
     """
     from scipy.stats import chi2
 
