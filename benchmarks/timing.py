@@ -9,13 +9,17 @@ from collections.abc import Callable, Mapping
 
 
 def medians(
-    contenders: Mapping[str, Callable[[], object]], *, rounds: int = 300, inner: int = 1
+    contenders: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int = 300,
+    inner: int = 1,
+    warm_up: int = 5,
 ) -> dict[str, float]:
     """Microseconds a call of each contender; `inner` calls are timed together."""
     order, found = list(contenders), {name: [] for name in contenders}
     shuffle = random.Random(0).shuffle
     for call in contenders.values():
-        for _ in range(5):
+        for _ in range(warm_up):
             call()
     for _ in range(rounds):
         shuffle(order)

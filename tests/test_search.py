@@ -33,7 +33,7 @@ def fitted():
         (lambda: samplers.ddim(EDM, GRID), "0.448"),
         (lambda: samplers.dpm_solver_pp(EDM, GRID, 2, lower_order_final=False), "0.1371"),
         (lambda: samplers.unipc(EDM, GRID, 2), "0.1011"),
-        (lambda: samplers.adams_bashforth(EDM, GRID, 4, variable="log_rho"), "0.1249"),
+        (lambda: samplers.deis(EDM, GRID, 3, fit="log_rho"), "0.1249"),
         (
             lambda: refit_last_row(
                 samplers.dpm_solver_pp(EDM, GRID, 2, lower_order_final=False), POWER_LAW

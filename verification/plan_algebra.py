@@ -18,7 +18,7 @@ from fewtheory.plan.law import law as plan_law
 from fewtheory.plan.law import tableau_gradient
 from fewtheory.plan.order import OrderReport, defects
 from fewtheory.plan.order import order as algebraic_order
-from fewtheory.samplers import adams_bashforth, ddim, dpm_solver_pp, euler, heun, runge_kutta, unipc
+from fewtheory.samplers import ddim, deis, dpm_solver_pp, euler, heun, runge_kutta, unipc
 from fewtheory.samplers.dpm_solver_pp import multistep
 from fewtheory.search import fit_to_law, refit_last_row
 from fewtheory.suites import _worlds as w
@@ -34,22 +34,6 @@ dpm = partial(dpm_solver_pp, lower_order_final=False)
 def on(path):
     """The grid of claim C1 on a path."""
     return grids.at_lams(path, LAMS)
-
-
-def lms(path, grid, order=4):
-    """k-diffusion's linear multistep: Lagrange polynomials in rho, integrated as polynomials."""
-    trace = Trace(lms, path, grid, prediction="noise")
-    x, history, rhos = trace.start, [], []
-    for s, t in trace.steps():
-        x, eps = trace.evaluate(x, s)
-        history, rhos = [eps, *history][:order], [np.exp(-s.lam), *rhos][:order]
-        total = x / s.alpha
-        for j, m in enumerate(history):
-            others = np.delete(rhos, j)
-            antiderivative = (np.poly1d(others, r=True) / np.prod(rhos[j] - others)).integ()
-            total = total + (antiderivative(np.exp(-t.lam)) - antiderivative(rhos[0])) * m
-        x = t.alpha * total
-    return trace.plan(x)
 
 
 def edm_heun(path, grid):
@@ -124,7 +108,7 @@ def first_order_is_one_sampler(canonical):
         ("Euler, rectified flow", euler(RF, on(RF))),
         ("DPM-Solver-1", dpm(VP, on(VP), 1, prediction="noise")),
         ("DPM-Solver++-1", dpm(VP, on(VP), 1)),
-        ("DEIS-1", adams_bashforth(VP, on(VP), 1)),
+        ("DEIS-1", deis(VP, on(VP), 0)),
         ("DDIM, rectified flow", ddim(RF, on(RF))),
     ):
         yield same(canonical, plan, reference, what)
@@ -135,12 +119,12 @@ def multistep_equalities(canonical):
     """LMS-4 is rho-AB of degree 3; UniP-2 (bh2) is ++2M midpoint; log-rho AB of degree 1 and 2 is
     noise 2M exact phi and noise 3M repaired."""
     noise: dict[str, Any] = {"prediction": "noise", "solver_type": "taylor"}
-    log_rho = partial(adams_bashforth, VP, on(VP), variable="log_rho")
+    log_rho = partial(deis, VP, on(VP), fit="log_rho")
     for what, one, two in (
-        ("LMS-4", lms(VE, on(VE)), adams_bashforth(VP, on(VP), 4)),
+        ("LMS-4", w.lms(VE, on(VE)), deis(VP, on(VP), 3, fit="rho")),
         ("UniP-2", unipc(VE, on(VE), 2, corrector=False), dpm(VP, on(VP), 2)),
-        ("log-rho AB1", log_rho(order=2), dpm(RF, on(RF), 2, **noise)),
-        ("log-rho AB2", log_rho(order=3), dpm(RF, on(RF), 3, **noise)),
+        ("log-rho AB1", log_rho(1), dpm(RF, on(RF), 2, **noise)),
+        ("log-rho AB2", log_rho(2), dpm(RF, on(RF), 3, **noise)),
     ):
         # a weight is 24 products of 8 factors, used in the steps that follow
         yield same(canonical, one, two, what, operations=512)
@@ -429,7 +413,7 @@ def w2_at_four_evaluations(recursion):
         ("DDIM", ddim(VE4, FOUR), 0.448),
         ("++2M", dpm(VE4, FOUR, 2), 0.1371),
         ("UniPC-2", unipc(VE4, FOUR, 2), 0.1011),
-        ("log-rho AB", adams_bashforth(VE4, FOUR, 4, variable="log_rho"), 0.1249),
+        ("log-rho AB", deis(VE4, FOUR, 3, fit="log_rho"), 0.1249),
     ):
         digit = 10.0 ** -len(f"{known}".split(".")[1])
         yield optimum(

@@ -132,14 +132,28 @@ def uniform(
     return at_times(path, np.linspace(*_ends(path, start, end, steps), steps + 1))
 
 
+def power(
+    path: Path,
+    steps: int,
+    *,
+    exponent: float = 2.0,
+    start: float | None = None,
+    end: float | None = None,
+) -> Grid:
+    """Equal steps in t^(1/exponent) (DEIS's `ts_order`, 2 by default); `start` and `end` are
+    times."""
+    first, last = _ends(path, start, end, steps)
+    q = number("grid", "exponent", exponent, 1e-3)
+    times = np.linspace(first ** (1 / q), last ** (1 / q), steps + 1) ** q
+    times[0], times[-1] = first, last
+    return at_times(path, times)
+
+
 def quadratic(
     path: Path, steps: int, *, start: float | None = None, end: float | None = None
 ) -> Grid:
     """Equal steps in sqrt(t) (DDIM's "quad", DPM-Solver's "time_quadratic")."""
-    first, last = _ends(path, start, end, steps)
-    times = np.linspace(math.sqrt(first), math.sqrt(last), steps + 1) ** 2
-    times[0], times[-1] = first, last
-    return at_times(path, times)
+    return power(path, steps, exponent=2.0, start=start, end=end)
 
 
 def log_snr(

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -185,7 +185,10 @@ class Variant:
     """A named way to call a sampler, and what the sampler says of itself then.
 
     `order` is that of the probability-flow ODE, or the weak order of the law for stochastic ones;
-    `per_step` the evaluations an interval of the grid costs.
+    `per_step` the evaluations an interval of the grid costs. `own_time`: the path's own time
+    enters, so that the sampler is another one on another path; `point_exact`: it samples point
+    masses exactly; `denoises`: a last step to sigma = 0 gives the data prediction of the last
+    level.
     """
 
     name: str
@@ -193,6 +196,9 @@ class Variant:
     order: int = 1
     per_step: int = 1
     stochastic: bool = False
+    own_time: bool = False
+    point_exact: bool = True
+    denoises: bool = True
 
     sampler: str = ""
 
@@ -215,7 +221,7 @@ def sampler(*variants: Variant) -> Callable[[F], F]:
             raise fail("sampler", "function", "registered once", name)
         SAMPLERS[name] = function
         for v in variants:
-            VARIANTS.append(Variant(v.name, v.settings, v.order, v.per_step, v.stochastic, name))
+            VARIANTS.append(replace(v, sampler=name))
         return function
 
     return register

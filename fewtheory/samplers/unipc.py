@@ -17,13 +17,18 @@ from ..plan import Form, GridLike, Plan, Point, Trace, Variant, sampler
 from ..plan.phi import phi
 
 
-@sampler(
-    Variant("UniPC-1 (bh2)", {"order": 1}, order=2),
-    Variant("UniPC-2 (bh2)", {"order": 2}, order=3),
-    Variant("UniPC-2 (bh1)", {"order": 2, "bh": "bh1"}, order=3),
-    Variant("UniPC-2 (bh2, noise)", {"order": 2, "prediction": "noise"}, order=3),
-    Variant("UniP-2 (bh2)", {"order": 2, "corrector": False}, order=2),
-    Variant("UniPC-3 (lower-order end)", {"order": 3, "lower_order_final": True}, order=2),
+@sampler(  # sigma = 0 is refused
+    Variant("UniPC-1 (bh2)", {"order": 1}, order=2, denoises=False),
+    Variant("UniPC-2 (bh2)", {"order": 2}, order=3, denoises=False),
+    Variant("UniPC-2 (bh1)", {"order": 2, "bh": "bh1"}, order=3, denoises=False),
+    Variant("UniPC-2 (bh2, noise)", {"order": 2, "prediction": "noise"}, order=3, denoises=False),
+    Variant("UniP-2 (bh2)", {"order": 2, "corrector": False}, order=2, denoises=False),
+    Variant(
+        "UniPC-3 (lower-order end)",
+        {"order": 3, "lower_order_final": True},
+        order=2,
+        denoises=False,
+    ),
 )
 def unipc(
     path: Path,

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from fewtheory.model import Model
-from fewtheory.paths import EDM, VPLinear
-from fewtheory.plan import Grid, Plan, grids
+from fewtheory.paths import EDM, Path, VPLinear
+from fewtheory.plan import Grid, Plan, Trace, grids
 from fewtheory.testbeds import Gaussian, ProductMixture, mixture_1d
 
 PATH = VPLinear()
@@ -90,3 +90,19 @@ def errors_over(steps: list[int], make: Callable[[int], Plan]) -> list[float]:
 def std_error(plan: Plan, c: float) -> float:
     """std of the output over the exact one, minus 1, on centred Gaussian data of variance c."""
     return float(plan.law(Gaussian([0.0], c)).std_ratio[0] - 1)
+
+
+def lms(path: Path, grid: Grid, order: int = 4) -> Plan:
+    """k-diffusion's linear multistep: Lagrange polynomials in rho, integrated as polynomials."""
+    trace = Trace("lms", path, grid, prediction="noise")
+    x, history, rhos = trace.start, [], []
+    for s, t in trace.steps():
+        x, eps = trace.evaluate(x, s)
+        history, rhos = [eps, *history][:order], [np.exp(-s.lam), *rhos][:order]
+        total = x / s.alpha
+        for j, m in enumerate(history):
+            others = np.delete(rhos, j)
+            antiderivative = (np.poly1d(others, r=True) / np.prod(rhos[j] - others)).integ()
+            total = total + (antiderivative(np.exp(-t.lam)) - antiderivative(rhos[0])) * m
+        x = t.alpha * total
+    return trace.plan(x)

@@ -7,8 +7,18 @@ prediction)` (the exact denoiser as a `Model`), `flow(path)` (the exact flow map
 
 from __future__ import annotations
 
+from .covariances import LowRank
 from .fit import fit_gaussian, fit_product_mixture
 from .gaussian import Gaussian
+from .mixture import GaussianMixture
 from .product import ProductMixture, mixture_1d
 
-__all__ = ["Gaussian", "ProductMixture", "fit_gaussian", "fit_product_mixture", "mixture_1d"]
+__all__ = [
+    "Gaussian",
+    "GaussianMixture",
+    "LowRank",
+    "ProductMixture",
+    "fit_gaussian",
+    "fit_product_mixture",
+    "mixture_1d",
+]

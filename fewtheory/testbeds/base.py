@@ -20,21 +20,27 @@ class HasMeans(Protocol):
     @property
     def event(self) -> tuple[int, ...]: ...
 
-    def means_at(self, x: Array, alpha: Array, sigma: Array) -> tuple[Array, Array]: ...
+    # (x, alpha, sigma, **conditions): a testbed names the conditions that it knows
+    @property
+    def means_at(self) -> Callable[..., tuple[Array, Array]]: ...
 
-    def score_at(self, x: Array, alpha: Array, sigma: Array) -> Array: ...
+    @property
+    def score_at(self) -> Callable[..., Array]: ...
 
 
 def exact_model(bed: HasMeans, path: Path, prediction: str) -> Model:
-    """The testbed's exact E[. | x_t] as a Model; also at the ends, where alpha or sigma is 0."""
+    """The testbed's exact E[. | x_t] as a Model; also at the ends, where alpha or sigma is 0.
 
-    def predict(x: Array, t: Array) -> Array:
+    Conditions of a call (a class label) go to the testbed, which refuses those it does not know.
+    """
+
+    def predict(x: Array, t: Array, **cond: Any) -> Array:
         state("testbed model", "x", x, bed.event)
         level = Level.at(path, t)
         alpha, sigma = over_event(level.alpha, x), over_event(level.sigma, x)
         if prediction == "score":
-            return bed.score_at(x, alpha, sigma)
-        data, noise = bed.means_at(x, alpha, sigma)
+            return bed.score_at(x, alpha, sigma, **cond)
+        data, noise = bed.means_at(x, alpha, sigma, **cond)
         if prediction in ("data", "noise"):
             return data if prediction == "data" else noise
         a, b = MEANING[prediction](level)

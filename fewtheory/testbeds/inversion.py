@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays import Array, log_ndtr, logsumexp, namespace
+from ..arrays import Array, is_numpy, log_ndtr, logsumexp, namespace
+from .tiles import in_parts
 
 LOG_2PI = math.log(2 * math.pi)
 ITERATIONS = 200  # bisection alone needs 60 from any bracket; Newton mostly 6
@@ -69,6 +70,32 @@ MakeComponents = Callable[[Array, Any, Any], Components]
 def flow_map(components: MakeComponents, z: Array, levels: Levels) -> Array:
     """y with F_s(y) = F_t(z) a coordinate; z: (n, d) float64, levels: (alpha, sigma) at t and s."""
     here, there = (components(z, *level) for level in levels)
+    one_level = here.means.ndim == there.means.ndim == 2  # else each row has its own
+    return on_numpy(here, there, z) if is_numpy(z) and one_level else on_arrays(here, there, z)
+
+
+def on_numpy(here: Components, there: Components, z: np.ndarray) -> np.ndarray:
+    """The Numba kernel on threads; points whose tails may underflow are left to `on_arrays`."""
+    from ._flow_kernel import flow_points
+
+    x, y, hard = np.ascontiguousarray(z), np.empty(z.shape), np.empty(z.shape, np.bool_)
+    w, m, s, m2, s2 = (
+        np.ascontiguousarray(v, dtype=np.float64)
+        for v in (np.exp(here.log_w), here.means, here.stds, there.means, there.stds)
+    )
+
+    def work(start: int, stop: int) -> None:
+        flow_points(x[start:stop], w, m, s, m2, s2, y[start:stop], hard[start:stop])
+
+    in_parts(z.shape[0], 1000 * z.size, work)
+    rows = hard.any(axis=1)
+    if rows.any():
+        y[rows] = np.where(hard[rows], on_arrays(here, there, x[rows]), y[rows])
+    return y
+
+
+def on_arrays(here: Components, there: Components, z: Array) -> Array:
+    """The flow map between two mixtures on any array library."""
     xp, zeta = namespace(z), here.zeta(z)
     live = xp.isfinite(here.log_w)  # padding has no weight
     left = zeta > 0

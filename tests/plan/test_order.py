@@ -15,13 +15,12 @@ EPS = np.finfo(np.float64).eps
 VP, EDM = paths.VPLinear(), paths.EDM()
 pytestmark = pytest.mark.usefixtures("own_checks")  # plans of 512 nodes: the type checker is slow
 PARTS = (16, 32, 64)  # up to 256 steps: enough to tell orders apart, and faster than the default
-OWN_PATH = {"runge_kutta": EDM, "euler": EDM, "heun": EDM}  # the others work in lam
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: v.name)
 def test_the_order_that_a_sampler_states_is_the_one_found(variant):
-    path = OWN_PATH.get(variant.sampler, VP)
-    plan = variant(path, grids.log_snr(path, steps=4, end=path.t_at(3.0)))
+    path = EDM if variant.own_time else VP
+    plan = variant(path, grids.at_lams(path, np.linspace(-4.0, 3.0, 5)))
     report = order(plan.family, PARTS)
     assert report.order == variant.order
     assert report.kind == ("weak" if variant.stochastic else "ode")

@@ -40,7 +40,7 @@ def answers(slug, start):
 
 
 def entries():
-    for slug in ("plan-algebra", "dpm-solver-pp"):
+    for slug in ("plan-algebra", "dpm-solver-pp", "deis"):
         file = Path(__file__).parents[1] / "data" / f"{slug}.json"
         for entry in json.loads(file.read_text()):
             yield pytest.param(slug, entry, id=f"{slug}: {entry['what'][:60]}")
@@ -224,3 +224,40 @@ def variance_ratios(c, lam0, lam1, N):
 @answers("dpm-solver-pp", "dynamic thresholding")
 def thresholded(x, ratio, max_val):
     return dynamic_threshold(np.array([x]), ratio, max_val)[0].tolist()
+
+
+def ab_weights(nodes, target, variable):
+    """C_j, newest first: the weights of y on the noise predictions in a multistep step."""
+    fit = {"logrho": "log_rho"}.get(variable, variable)
+    plan = samplers.deis(VP, [*nodes[::-1], target], len(nodes) - 1, fit=fit)
+    return (plan.B[-1, ::-1] / plan.alpha[-1]).tolist()
+
+
+for fitted in ("t", "rho", "logrho"):
+    answers("deis", f"{fitted}-AB coefficients")(ab_weights)
+
+
+@answers("deis", "DDIM step coefficients")
+def ddim_step(t, s):
+    plan = samplers.ddim(VP, [t, s]).predicting("noise")
+    return [plan.P[1, 0], plan.B[1, 0]]
+
+
+@answers("deis", "one rhoRK step on Gaussian data")
+def rho_rk_step(c, lam0, lam1):
+    """y = x / alpha from y = 1: the plan's linear factor, and the flow's."""
+    grid, bed = grids.at_lams(VP, [lam0, lam1]), Gaussian([0.0], c)
+    start = np.array([[VP.level(lam0)[0]]])
+    found = [
+        float(samplers.runge_kutta(VP, grid, method=m, time="rho").run(bed.model(VP), start)[0, 0])
+        for m in ("heun", "kutta3")
+    ]
+    exact = float(bed.flow(VP)(start, VP.t_at(lam0), VP.t_at(lam1))[0, 0])
+    return [v / VP.level(lam1)[0] for v in (*found, exact)]
+
+
+@answers("deis", "linear factor x_0/x_T of t-AB")
+def linear_factor(c, N, tT, t0):
+    grid, model = grids.power(VP, N, start=tT, end=t0), Gaussian([0.0], c).model(VP)
+    plans = [samplers.deis(VP, grid, r) for r in range(4)]
+    return [float(plan.run(model, np.ones((1, 1)))[0, 0]) for plan in plans]

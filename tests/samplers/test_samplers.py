@@ -11,7 +11,6 @@ from fewtheory.testbeds import Gaussian, ProductMixture, mixture_1d
 
 EPS = np.finfo(np.float64).eps
 VP, EDM, RF = paths.VPLinear(), paths.EDM(), paths.RectifiedFlow()
-IN_TIME = ("runge_kutta", "euler", "heun")  # integrate in the path's own time
 
 
 def over(variants):
@@ -19,21 +18,12 @@ def over(variants):
 
 
 def own(variant):
-    """The path in whose time the variant integrates: VP's time is none that bends nothing."""
-    return EDM if variant.sampler in IN_TIME else VP
-
-
-def ends_in_an_euler_step(variant):
-    """All but the midpoint method, a polynomial in rho, and UniPC, which refuses sigma = 0."""
-    refused = variant.sampler == "unipc" or variant.settings.get("method") == "midpoint"
-    return not refused and (variant.sampler, variant.settings.get("variable")) != (
-        "adams_bashforth",
-        None,
-    )
+    """A path in whose time the variant is itself: on EDM's, time is rho."""
+    return EDM if variant.own_time else VP
 
 
 every_variant = over(VARIANTS)
-in_lam = over(v for v in VARIANTS if v.sampler not in IN_TIME)
+in_lam = over(v for v in VARIANTS if not v.own_time)
 
 
 @pytest.fixture
@@ -101,14 +91,13 @@ def test_a_run_does_not_depend_on_the_array_library(variant, grid, asarray, bimo
     np.testing.assert_allclose(arrays.to_numpy(found), expected, rtol=0, atol=bound)
 
 
-@over(v for v in VARIANTS if not (v.stochastic and v.settings.get("prediction") == "noise"))
-def test_point_masses_are_sampled_exactly(variant, lams):
-    # all but the noise SDE, whose excess variance on a point mass is the sheet's C5
+@every_variant
+def test_point_masses_are_sampled_exactly_where_the_variant_says_so(variant, lams):
     plan = variant(own(variant), grids.at_lams(own(variant), lams))
     alpha, sigma = plan.believed_levels()
     bound = 64 * EPS * plan.nodes * np.exp(-lams[0]) * (1 + np.abs(plan.canonical().B).max())
-    np.testing.assert_allclose(alpha, plan.alpha, rtol=0, atol=bound)
-    np.testing.assert_allclose(sigma, plan.sigma, rtol=0, atol=bound)
+    off = max(np.abs(alpha - plan.alpha).max(), np.abs(sigma - plan.sigma).max())
+    assert (off <= bound) == variant.point_exact
 
 
 @over(v for v in VARIANTS if not v.stochastic)  # the noises would have to be rotated too
@@ -182,7 +171,7 @@ def test_a_grid_that_is_none_is_named(variant):
         variant("vp", [0.5, 0.1])
 
 
-@over(v for v in VARIANTS if ends_in_an_euler_step(v))
+@over(v for v in VARIANTS if v.denoises)
 def test_a_last_step_to_clean_data_gives_the_denoiser_of_the_last_level(variant, bimodal, rng):
     # order 1 is all that a step of infinite length in lam has
     path = own(variant)
@@ -207,9 +196,17 @@ def test_unipc_asks_for_a_grid_that_ends_above_zero():
         (lambda g: samplers.ddim(VP, g, eta=-0.1), "ddim: eta"),
         (lambda g: samplers.ddim(VP, g, eta=1.1), "ddim: eta"),
         (lambda g: samplers.ddim(VP, g, eta=math.nan), "ddim: eta"),
-        (lambda g: samplers.adams_bashforth(VP, g, 0), "adams_bashforth: order"),
-        (lambda g: samplers.adams_bashforth(VP, g, 5), "adams_bashforth: order"),
-        (lambda g: samplers.adams_bashforth(VP, g, variable="t"), "adams_bashforth: variable"),
+        (lambda g: samplers.deis(VP, g, -1), "deis: degree"),
+        (lambda g: samplers.deis(VP, g, 4), "deis: degree"),
+        (lambda g: samplers.deis(VP, g, fit="log_snr"), "deis: fit"),
+        (lambda g: samplers.deis(VP, g, warmup="heun"), "deis: warmup"),
+        (lambda g: samplers.ipndm(VP, g, 0), "ipndm: order"),
+        (lambda g: samplers.ipndm(VP, g, 5), "ipndm: order"),
+        (lambda g: samplers.runge_kutta(VP, g, time="lam"), "runge_kutta: time"),
+        (lambda g: samplers.edm_stochastic(VP, g, s_churn=-1.0), "edm_stochastic: s_churn"),
+        (lambda g: samplers.edm_stochastic(VP, g, s_min=math.nan), "edm_stochastic: s_min"),
+        (lambda g: samplers.edm_stochastic(VP, g, s_min=2.0, s_max=1.0), "edm_stochastic: s_max"),
+        (lambda g: samplers.edm_stochastic(VP, g, s_noise=-1.0), "edm_stochastic: s_noise"),
         (lambda g: samplers.runge_kutta(VP, g, method="rk5"), "runge_kutta: method"),
         (lambda g: samplers.unipc(VP, g, 4), "unipc: order"),
         (lambda g: samplers.unipc(VP, g, bh="bh3"), "unipc: bh"),
@@ -228,8 +225,9 @@ def test_ddim_is_the_first_order_dpm_solver(grid, eta):
     assert (ddim.distance(dpm) <= 256 * EPS * 12) == (eta in (0.0, 1.0))
 
 
-def test_adams_of_order_one_is_ddim(grid):
-    assert samplers.adams_bashforth(VP, grid, 1).distance(samplers.ddim(VP, grid)) <= 256 * EPS * 12
+@pytest.mark.parametrize("fit", ["t", "rho", "log_rho"])
+def test_deis_of_degree_zero_is_ddim(grid, fit):
+    assert samplers.deis(VP, grid, 0, fit=fit).distance(samplers.ddim(VP, grid)) <= 256 * EPS * 12
 
 
 def test_euler_on_the_straight_paths_is_ddim(lams):

@@ -1,0 +1,45 @@
+"""Rows in parts: as many threads as BLAS may use, each with a single-threaded BLAS of its own.
+
+A tile that stays in cache alternates between a matrix product and an elementwise kernel; threads
+inside each product would wait for each other between the two. Parts are disjoint rows, so that no
+result depends on the number of threads.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+WORTH_A_THREAD = 1 << 16  # elementary operations; below, starting a thread costs more than it saves
+
+
+@functools.cache
+def _controller() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="fewtheory")
+
+
+def _allowed() -> int:
+    """The threads that BLAS may use now (the cores, where there is no BLAS that says)."""
+    blas = [lib.num_threads for lib in _controller().select(user_api="blas").lib_controllers]
+    return max(blas) if blas else os.cpu_count() or 1
+
+
+def in_parts(n: int, operations: int, work: Callable[[int, int], None]) -> None:
+    """work(start, stop) over disjoint parts of range(n) that together take `operations`."""
+    threads = min(_allowed(), n, operations // WORTH_A_THREAD)
+    if threads <= 1:
+        work(0, n)
+        return
+    edges = [n * i // threads for i in range(threads + 1)]
+    with _controller().limit(limits=1, user_api="blas"):
+        list(_pool(threads).map(work, edges[:-1], edges[1:]))
