@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ..arrays import Array, Rng, as_like, namespace, standard_normal
+from ..arrays import Array, Rng, as_like, namespace, standard_normal, to_numpy
 from ..errors import fail, finite_array, integer, number, state
 from ..model import Model, over_event
 from ..paths import Path
@@ -169,7 +169,8 @@ class GaussianChain:
         """
         xp = state("GaussianChain.log_prob", "x", x, self.event)
         if x.shape[0]:
-            middle, size = (float(xp.max(xp.abs(v))) for v in (xp.mean(x, axis=1), x))
+            host = to_numpy(x)
+            middle, size = float(np.abs(host.mean(axis=1)).max()), float(np.abs(host).max())
             if middle > (1e-6 if xp.finfo(x.dtype).bits > 32 else 1e-3) * (1 + size):
                 raise fail("GaussianChain.log_prob", "x", "centred", middle)
         if path is not None:
