@@ -13,6 +13,7 @@ from .engine import Result, run
 from .evidence import Evidence, Series
 from .power import LEVEL, MISS
 from .sabotage import Saboteur, sabotage, wrong
+from .sequential import sequential_mean, sequential_p, sequential_variance, sprt
 
 __all__ = [
     "LEVEL",
@@ -33,6 +34,10 @@ __all__ = [
     "rate",
     "run",
     "sabotage",
+    "sequential_mean",
+    "sequential_p",
+    "sequential_variance",
+    "sprt",
     "suites",
     "wrong",
 ]
