@@ -8,27 +8,64 @@ prediction)` (the exact denoiser as a `Model`), `flow(path)` (the exact flow map
 from __future__ import annotations
 
 from . import tilted
+from .autoregressive import (
+    CodebookMixture,
+    CodebookSequence,
+    NextTokenLaw,
+    TokenLaw,
+    chain_kl,
+    markov_chain,
+)
 from .chain import GaussianChain, augmented, centred, random_rotations
 from .covariances import LowRank
+from .discrete import (
+    Constant,
+    Geometric,
+    LogLinear,
+    MaskedDiffusion,
+    UniformDiffusion,
+    countdown_law,
+    dirichlet_law,
+    markov_chain_law,
+    parity_law,
+)
 from .fit import fit_gaussian, fit_product_mixture
 from .gaussian import Gaussian
+from .gaussian_sequence import GaussianSequence, exchangeable_cov
 from .mixture import GaussianMixture
 from .product import ProductMixture, mixture_1d
 from .tilted import Reward, TiltedLaw, reward_tilt
 
 __all__ = [
+    "CodebookMixture",
+    "CodebookSequence",
+    "Constant",
     "Gaussian",
     "GaussianChain",
     "GaussianMixture",
+    "GaussianSequence",
+    "Geometric",
+    "LogLinear",
     "LowRank",
+    "MaskedDiffusion",
+    "NextTokenLaw",
     "ProductMixture",
     "Reward",
     "TiltedLaw",
+    "TokenLaw",
+    "UniformDiffusion",
     "augmented",
     "centred",
+    "chain_kl",
+    "countdown_law",
+    "dirichlet_law",
+    "exchangeable_cov",
     "fit_gaussian",
     "fit_product_mixture",
+    "markov_chain",
+    "markov_chain_law",
     "mixture_1d",
+    "parity_law",
     "random_rotations",
     "reward_tilt",
     "tilted",
