@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .arrays import Array, is_numpy, is_torch, namespace, to_numpy
-from .errors import fail, finite_array, number
+from .errors import fail, finite_array, number, one_of
 
 TINY = 1e-30  # keeps 0/0 out of inverses whose limit is 0; a float32 holds it
 SLACK = 1e-12  # t_at(lam(t)) may leave the range of t by rounding
@@ -214,9 +214,10 @@ class VPCosine(_VariancePreserving):
 class Table(_VariancePreserving):
     """Variance preserving, from a network's own table of `alphas_cumprod` (alpha_i^2), (N,).
 
-    Entry i stands at t = (i + 1) / N and log alpha is linear between entries (DPM-Solver's
-    convention for discrete models); `timestep(t) = N t - 1` is what the network takes. Entries
-    below `clip_lam` are dropped from the noisy end (cosine tables, zero terminal SNR).
+    Entry i stands at t = (i + 1) / N; `timestep(t) = N t - 1` is what the network takes. Between
+    entries log alpha is linear ("log", DPM-Solver's convention for discrete models) or alpha^2 is
+    ("linear", DEIS's). Entries below `clip_lam` are dropped from the noisy end (cosine tables, zero
+    terminal SNR).
 
     >>> import numpy as np
     >>> betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2        # Stable Diffusion's
@@ -227,15 +228,17 @@ class Table(_VariancePreserving):
 
     alphas_cumprod: Any
     clip_lam: float = -math.inf
+    interpolation: str = "log"
     name: ClassVar[str] = "table"
     t_min: float = field(init=False)
     t_max: float = field(init=False)
     start: float = field(init=False)
     end: float = field(init=False)
     entries: int = field(init=False)
-    _g_table: np.ndarray = field(init=False, repr=False)
+    _values: np.ndarray = field(init=False, repr=False)  # what is linear: -log alpha, or -alpha^2
 
     def __post_init__(self) -> None:
+        one_of("Table", "interpolation", self.interpolation, ("log", "linear"))
         table = finite_array("Table", "alphas_cumprod", self.alphas_cumprod)
         if table.ndim != 1 or table.size < 2:
             raise fail("Table", "alphas_cumprod", "one-dimensional, two or more", table.shape)
@@ -247,9 +250,9 @@ class Table(_VariancePreserving):
             raise fail("Table", "alphas_cumprod", "above 0 (or give clip_lam)", table[-1])
         n = table.size
         ends = {"t_min": 1 / n, "t_max": kept.size / n, "start": kept.size / n, "end": 1 / n}
-        g = -0.5 * np.log(kept)
-        table.setflags(write=False)
-        for name, value in {**ends, "alphas_cumprod": table, "entries": n, "_g_table": g}.items():
+        values = -0.5 * np.log(kept) if self.interpolation == "log" else -kept
+        given = {**ends, "alphas_cumprod": table, "entries": n, "_values": values}
+        for name, value in given.items():
             object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
@@ -260,30 +263,33 @@ class Table(_VariancePreserving):
         return t * self.entries - 1
 
     def _cell(self, xp: Any, t: Array) -> tuple[Array, Array, Array]:
-        """The cell's left value of g, its slope, and t's distance from the left end."""
-        position = xp.clip(t * self.entries - 1, min=0.0, max=self._g_table.size - 1.0)
-        left = xp.clip(xp.floor(position), max=self._g_table.size - 2.0)
+        """The cell's left value, its slope, and t's distance from the left end."""
+        position = xp.clip(t * self.entries - 1, min=0.0, max=self._values.size - 1.0)
+        left = xp.clip(xp.floor(position), max=self._values.size - 2.0)
         if xp is np:
-            i, table = np.asarray(left, dtype=np.int64), self._g_table.astype(position.dtype)
+            i, table = np.asarray(left, dtype=np.int64), self._values.astype(position.dtype)
             return table[i], np.diff(table)[i] * self.entries, (position - left) / self.entries
         i = xp.astype(left, xp.int64)
-        g = xp.asarray(self._g_table, dtype=t.dtype, device=t.device)
-        low, flat = xp.take(g, xp.reshape(i, (-1,))), xp.take(g, xp.reshape(i + 1, (-1,)))
+        table = xp.asarray(self._values, dtype=t.dtype, device=t.device)
+        low, flat = xp.take(table, xp.reshape(i, (-1,))), xp.take(table, xp.reshape(i + 1, (-1,)))
         low, high = xp.reshape(low, i.shape), xp.reshape(flat, i.shape)
         return low, (high - low) * self.entries, (position - left) / self.entries
 
     def _g(self, xp: Any, t: Array) -> Array:
         low, slope, step = self._cell(xp, t)
-        return low + slope * step
+        value = low + slope * step
+        return value if self.interpolation == "log" else -0.5 * xp.log(-value)
 
     def _dg(self, xp: Any, t: Array) -> Array:
-        return self._cell(xp, t)[1]
+        low, slope, step = self._cell(xp, t)
+        return slope if self.interpolation == "log" else -0.5 * slope / (low + slope * step)
 
     def _t_of_g(self, xp: Any, g: Array) -> Array:
-        times = np.arange(1, self._g_table.size + 1) / self.entries
+        times = np.arange(1, self._values.size + 1) / self.entries
+        value = g if self.interpolation == "log" else -xp.exp(-2 * g)
         if xp is np:
-            return np.interp(g, self._g_table, times)
-        return xp.asarray(np.interp(to_numpy(g), self._g_table, times), dtype=g.dtype)
+            return np.interp(value, self._values, times)
+        return xp.asarray(np.interp(to_numpy(value), self._values, times), dtype=g.dtype)
 
 
 @dataclass(frozen=True)

@@ -237,3 +237,21 @@ def test_a_bad_parameter_is_named(make, named):
 def test_a_path_without_a_name_of_its_own_is_no_path():
     with pytest.raises(TypeError, match="use one of the named paths"):
         paths.Path().alpha(0.5)
+
+
+def test_a_table_may_be_linear_in_alpha_squared():
+    # DEIS's convention: half way between two entries stands the mean of their alphas_cumprod
+    values = np.array([0.95, 0.8, 0.5, 0.2])
+    table = paths.Table(values, interpolation="linear")
+    at = table.alpha(np.array([0.25, 0.375, 0.5, 0.875])) ** 2
+    np.testing.assert_allclose(at, [0.95, 0.875, 0.8, 0.35], rtol=1e-14)
+    t = np.linspace(0.26, 0.99, 7)
+    np.testing.assert_allclose(table.t_at(table.lam(t)), t, rtol=1e-12)
+    step = 1e-6
+    slope = (table.alpha(0.6 + step) - table.alpha(0.6 - step)) / (2 * step)
+    assert table.dalpha(0.6) == pytest.approx(slope, rel=1e-8)  # the error is O(step^2)
+
+
+def test_an_unknown_interpolation_is_named():
+    with pytest.raises(ValueError, match="Table: interpolation must be one of 'log', 'linear'"):
+        paths.Table([0.9, 0.5], interpolation="cubic")

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..errors import fail, finite_array, integer, number
-from ..paths import Path
+from ..paths import Path, Table
 
 
 class Point(NamedTuple):
@@ -179,3 +179,28 @@ def karras(
     lam = -power * np.log(np.linspace(ends[0], ends[1], steps + 1))
     lam[0], lam[-1] = path.lam(first), path.lam(last)
     return at_lams(path, lam)
+
+
+def on_entries(path: Table, grid: GridLike) -> Grid:
+    """The grid moved to a network's own timesteps: each time to the nearest entry of its table.
+
+    Where two fall on one entry the later takes the nearest unused one towards the data, or, past
+    the last, towards the noise. Raises ValueError for more levels than entries. Source: sheet
+    `deis`, "Discrete models".
+
+    >>> path = Table([0.9, 0.7, 0.5, 0.3, 0.1])
+    >>> on_entries(path, [1.0, 0.95, 0.5]).t
+    array([1. , 0.8, 0.6])
+    """
+    if not isinstance(path, Table):
+        raise TypeError(f"grid: path must be a Table, got {path!r}")
+    times = of(path, grid).t
+    wanted = np.rint(path.timestep(times)).astype(int).tolist()
+    low, high = 0, round(path.timestep(path.t_max))
+    if len(wanted) > high - low + 1:
+        raise fail("grid", "grid", f"of at most {high - low + 1} levels", len(wanted))
+    used: set[int] = set()
+    for i in wanted:
+        below = [j for j in range(min(i, high), low - 1, -1) if j not in used]
+        used.add(below[0] if below else next(j for j in range(i, high + 1) if j not in used))
+    return at_times(path, (np.array(sorted(used, reverse=True)) + 1) / path.entries)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ..arrays import Array, Rng, as_like, namespace, solve_triangular, standard_normal
+from ..arrays import Array, Rng, as_like, namespace, solve_triangular, standard_normal, to_numpy
 from ..errors import fail, finite_array, integer, number, state
 from ..model import Model, over_event
 from ..paths import Path
@@ -154,7 +154,10 @@ class GaussianToken:
         return -0.5 * z[:, 0] ** 2 - (math.log(self.std) + 0.5 * LOG_2PI)
 
     def _means(self, x: Array) -> Array:
-        return namespace(x).astype(self.means, x.dtype)
+        xp = namespace(x)
+        if namespace(self.means) is xp:
+            return xp.astype(self.means, x.dtype)
+        return as_like(to_numpy(self.means), x)  # prefixes of one array library, states of another
 
     def _pull(self, x: Array, alpha: Array, sigma: Array) -> Array:
         """(x - alpha m) / (alpha^2 std^2 + sigma^2), minus the score."""

@@ -4,13 +4,15 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fewtheory import paths
 from fewtheory.plan import Grid, grids
 
 EPS = np.finfo(np.float64).eps
 VP, EDM, RF = paths.VPLinear(), paths.EDM(), paths.RectifiedFlow()
-MAKERS = [grids.uniform, grids.quadratic, grids.log_snr, grids.karras]
+MAKERS = [grids.uniform, grids.power, grids.quadratic, grids.log_snr, grids.karras]
 every_maker = pytest.mark.parametrize("make", MAKERS, ids=lambda m: m.__name__)
 
 
@@ -36,6 +38,64 @@ def test_uniform_steps_are_equal_in_t():
 def test_quadratic_steps_are_equal_in_the_root_of_t():
     steps = np.diff(np.sqrt(grids.quadratic(VP, 5).t))
     np.testing.assert_allclose(steps, (math.sqrt(1e-3) - 1) / 5, rtol=8 * EPS)
+
+
+@pytest.mark.parametrize("exponent", [0.5, 1.0, 3.0, 7.0])
+def test_power_steps_are_equal_in_the_power_of_t(exponent):
+    steps = np.diff(grids.power(VP, 5, exponent=exponent).t ** (1 / exponent))
+    expected = (1e-3 ** (1 / exponent) - 1) / 5
+    np.testing.assert_allclose(steps, expected, rtol=64 * EPS / 1e-3 ** (1 / exponent))
+
+
+TABLE = paths.Table(np.cumprod(1 - np.linspace(1e-4, 0.02, 100)))
+
+
+@given(st.lists(st.floats(0.011, 0.999), min_size=2, max_size=60, unique=True))
+@settings(deadline=None, max_examples=40)
+def test_a_grid_on_the_entries_of_a_table_keeps_its_number_of_levels(times):
+    times = sorted(times, reverse=True)
+    if min(-np.diff(times)) < 1e-9:
+        return
+    grid = grids.on_entries(TABLE, times)
+    steps = TABLE.timestep(grid.t)
+    assert grid.steps == len(times) - 1
+    np.testing.assert_allclose(steps, np.rint(steps), rtol=0, atol=1e-10)
+
+
+def test_levels_on_one_entry_take_the_next_unused_ones():
+    # entries 98, 98 and 97 of 0..99: the second moves to 97, the third to 96
+    grid = grids.on_entries(TABLE, [0.99, 0.9895, 0.98])
+    np.testing.assert_allclose(TABLE.timestep(grid.t), [98, 97, 96], rtol=0, atol=1e-10)
+
+
+def test_a_grid_that_fits_the_entries_stays():
+    t = np.array([1.0, 0.6, 0.3, 0.01])
+    np.testing.assert_allclose(grids.on_entries(TABLE, t).t, t, rtol=0, atol=1e-12)
+
+
+@pytest.mark.usefixtures("own_checks")
+def test_more_levels_than_entries_are_refused():
+    small = paths.Table([0.9, 0.5, 0.1])
+    with pytest.raises(ValueError, match="grid: grid must be of at most 3 levels"):
+        grids.on_entries(small, [1.0, 0.9, 0.8, 0.7])
+    with pytest.raises(TypeError, match="grid: path must be a Table"):
+        grids.on_entries(VP, [0.9, 0.1])
+
+
+@given(st.lists(st.floats(-5, 4.5), min_size=2, max_size=12, unique=True), st.integers(1, 4))
+@settings(deadline=None, max_examples=40)
+def test_any_increasing_levels_are_a_grid_on_every_path_and_back(lams, parts):
+    lam = np.sort(lams)
+    if np.diff(lam).min() < 1e-6:
+        return
+    wide = paths.EDM(1e-3, 1e3)
+    grid = grids.at_lams(wide, lam)
+    assert grid.on(RF).on(wide).lam.tolist() == grid.lam.tolist()
+    finer = grid.refined(parts)
+    assert finer.steps == parts * grid.steps
+    assert finer.lam[::parts].tolist() == grid.lam.tolist()
+    back = grids.at_times(wide, grid.t)
+    np.testing.assert_allclose(back.lam, grid.lam, rtol=0, atol=16 * EPS * 5)
 
 
 def test_log_snr_steps_are_equal_in_lam(path):

@@ -506,6 +506,25 @@ def test_the_average_velocity_is_the_displacement_over_time():
     np.testing.assert_allclose(x - t * u, codes, rtol=0, atol=16 * EPS)
 
 
+@pytest.mark.parametrize("s", [0.2, 0.0])
+def test_the_end_of_a_trajectory_stays_when_its_start_moves_along_it(s):
+    # MeanFlow's total derivative d/dt along (v, 1, 0) of the exact flow map is zero
+    x = torch.tensor([[0.3], [-1.0]], dtype=torch.float64)
+    t, s = (torch.full((2,), u, dtype=torch.float64) for u in (0.6, s))
+    tangents = (BOOK.model(RF, "velocity")(x, t), torch.ones_like(t), torch.zeros_like(s))
+    _, moved = torch.func.jvp(BOOK.flow(RF), (x, t, s), tangents)
+    np.testing.assert_allclose(moved, 0.0, atol=1e-11)  # the flow's error, 1e-12, times slopes
+
+
+def test_a_book_of_one_code_and_an_empty_batch_are_no_exceptions(asarray):
+    one = CodebookMixture([1.0], [[0.5]])
+    assert arrays.to_numpy(one.token(RF, asarray([[3.0], [-9.0]]), 1.0)).tolist() == [0, 0]
+    assert arrays.to_numpy(one.flow(RF)(asarray([[3.0]]), 1.0, 0.0)).tolist() == [[0.5]]
+    nothing = asarray(np.zeros((0, 1)))
+    assert tuple(BOOK.flow(RF)(nothing, 1.0, 0.0).shape) == (0, 1)
+    assert tuple(BOOK.model(RF)(nothing, 0.5).shape) == (0, 1)
+
+
 def test_single_precision_is_double_precision_rounded(asarray):
     x = np.array([[-3.0], [-0.4], [0.2]], dtype=np.float32)
     found = BOOK.flow(RF)(asarray(x), 0.8, 0.1)

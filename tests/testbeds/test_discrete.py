@@ -514,6 +514,14 @@ def test_a_batch_gives_back_its_rows_on_every_backend(kind, asarray):
         np.testing.assert_array_equal(arrays.to_numpy(found), alone)
 
 
+def test_an_empty_batch_gives_empty_results(kind, asarray):
+    bed, x = kind(BITS, LogLinear()), asarray(np.zeros((0, 3), dtype=np.int64))
+    assert tuple(bed.score(x, 0.5).shape) == (0, 3, bed.symbols)
+    assert tuple(bed.posterior(x, 0.5).shape) == (0, 2, 2, 2)
+    assert tuple(bed.token_reverse(x, 0.5, 0.2).shape) == (0, 3, bed.symbols)
+    assert tuple(bed.noised(x, 0.5, rng=np.random.default_rng(0)).shape) == (0, 3)
+
+
 def test_the_path_bound_of_masked_sampling_is_a_mean_of_total_correlations():
     # known answers of sheet `lsd`: each token revealed at one of M steps, uniformly
     known = {1: 0.22866094870475506, 2: 0.11729920953211082, 3: 0.07885919195023683}
