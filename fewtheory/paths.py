@@ -42,27 +42,27 @@ class Path:
 
     def alpha(self, t: Array) -> Array:
         """The signal scale alpha_t."""
-        return _apply(self._alpha, t)
+        return apply_elementwise(self._alpha, t)
 
     def sigma(self, t: Array) -> Array:
         """The noise scale sigma_t."""
-        return _apply(self._sigma, t)
+        return apply_elementwise(self._sigma, t)
 
     def dalpha(self, t: Array) -> Array:
         """d alpha / dt."""
-        return _apply(self._dalpha, t)
+        return apply_elementwise(self._dalpha, t)
 
     def dsigma(self, t: Array) -> Array:
         """d sigma / dt; infinite at t = 0 on variance-preserving paths."""
-        return _apply(self._dsigma, t)
+        return apply_elementwise(self._dsigma, t)
 
     def lam(self, t: Array) -> Array:
         """The half log-SNR log(alpha_t / sigma_t)."""
-        return _apply(self._lam, t)
+        return apply_elementwise(self._lam, t)
 
     def t_at(self, lam: Array) -> Array:
         """The time at which the half log-SNR is lam."""
-        return _apply(self._t_at, lam)
+        return apply_elementwise(self._t_at, lam)
 
     def level(self, lam: Array) -> tuple[Array, Array]:
         """(alpha, sigma) at this half log-SNR; lam = +-inf are the path's clean and noise ends."""
@@ -87,7 +87,7 @@ class Path:
             raise fail(where, argument, f"in [{self.t_min:g}, {self.t_max:g}] on {self!r}", outside)
 
 
-def _apply(function: Callable[[Any, Array], Array], t: Array) -> Array:
+def apply_elementwise(function: Callable[[Any, Array], Array], t: Array) -> Array:
     """function(namespace, t) for arrays; a Python float for numbers, which promote nothing."""
     if isinstance(t, (int, float)):
         with np.errstate(divide="ignore"):
@@ -104,7 +104,7 @@ def _on_unit_circle(lam: Array) -> tuple[Array, Array]:
     def alpha(xp: Any, lam: Array) -> Array:
         return xp.exp(-0.5 * xp.logaddexp(xp.zeros_like(lam), -2 * lam))
 
-    return _apply(alpha, lam), _apply(alpha, -lam)
+    return apply_elementwise(alpha, lam), apply_elementwise(alpha, -lam)
 
 
 class _VariancePreserving(Path):
@@ -357,7 +357,7 @@ class RectifiedFlow(Path):
 
     def level(self, lam: Array) -> tuple[Array, Array]:
         """(alpha, sigma) at this half log-SNR, from lam alone."""
-        return _apply(self._t_at, -lam), _apply(self._t_at, lam)
+        return apply_elementwise(self._t_at, -lam), apply_elementwise(self._t_at, lam)
 
 
 @dataclass(frozen=True)

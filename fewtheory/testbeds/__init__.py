@@ -8,33 +8,25 @@ prediction)` (the exact denoiser as a `Model`), `flow(path)` (the exact flow map
 from __future__ import annotations
 
 from . import tilted
-from .autoregressive import (
-    CodebookMixture,
-    CodebookSequence,
-    NextTokenLaw,
-    TokenLaw,
-    chain_kl,
-    markov_chain,
-)
+from .autoregressive import NextTokenLaw, chain_kl, markov_chain
 from .chain import GaussianChain, augmented, centred, random_rotations
+from .codebook import CodebookMixture, CodebookSequence
 from .covariances import LowRank
-from .discrete import (
-    Constant,
-    Geometric,
-    LogLinear,
-    MaskedDiffusion,
-    UniformDiffusion,
-    countdown_law,
-    dirichlet_law,
-    markov_chain_law,
-    parity_law,
-)
+from .discrete import MaskedDiffusion, UniformDiffusion
 from .fit import fit_gaussian, fit_product_mixture
 from .gaussian import Gaussian
 from .gaussian_sequence import GaussianSequence, exchangeable_cov
 from .mixture import GaussianMixture
 from .product import ProductMixture, mixture_1d
+from .schedules import Constant, Geometric, LogLinear
 from .tilted import Reward, TiltedLaw, reward_tilt
+from .tokens import (
+    TokenLaw,
+    countdown_law,
+    dirichlet_law,
+    markov_chain_law,
+    parity_law,
+)
 
 __all__ = [
     "CodebookMixture",

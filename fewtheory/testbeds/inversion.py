@@ -117,7 +117,8 @@ def on_arrays(here: Components, there: Components, z: Array) -> Array:
         y = xp.minimum(xp.maximum(y, low), high)
         h, slope, rounding = _residual(xp, there, y, left, log_g, positive)
         low, high = xp.where(h < 0, y, low), xp.where(h > 0, y, high)
-        newton = -h / slope
+        steep = slope > 0  # on a plateau between sharp components it is 0: bisect
+        newton = xp.where(steep, -h / xp.where(steep, slope, 1.0), xp.inf)
         target = y + newton
         # Newton where it stays inside and shrinks; else the middle
         good = (target >= low) & (target <= high) & (xp.abs(newton) <= 0.5 * xp.abs(step))

@@ -38,8 +38,8 @@ class GaussianMixture:
     from 0, the class of each component. Raises ValueError for anything else.
 
     >>> bed = GaussianMixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], [0.1, 0.1])
-    >>> bed.score(np.zeros((1, 2)))
-    array([[0., 0.]])
+    >>> bed.score(np.array([[2.0, 1.0]])).round(3)
+    array([[-10., -10.]])
     """
 
     weights: Any

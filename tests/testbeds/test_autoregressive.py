@@ -13,16 +13,16 @@ from scipy.integrate import quad
 from scipy.stats import chi2, ncx2, norm
 
 from fewtheory import arrays, paths
-from fewtheory.testbeds import mixture_1d
-from fewtheory.testbeds.autoregressive import (
+from fewtheory.testbeds import (
     CodebookMixture,
     CodebookSequence,
     NextTokenLaw,
     TokenLaw,
-    all_states,
     chain_kl,
     markov_chain,
+    mixture_1d,
 )
+from fewtheory.testbeds.tokens import all_states
 
 EPS = np.finfo(np.float64).eps
 LEVEL, MISS = 1e-6, 1e-6

@@ -12,12 +12,12 @@ from scipy.linalg import expm
 from scipy.stats import chi2, ncx2
 
 from fewtheory import arrays
-from fewtheory.testbeds.autoregressive import TokenLaw
-from fewtheory.testbeds.discrete import (
+from fewtheory.testbeds import (
     Constant,
     Geometric,
     LogLinear,
     MaskedDiffusion,
+    TokenLaw,
     UniformDiffusion,
     countdown_law,
     dirichlet_law,
