@@ -25,7 +25,7 @@ from fewtheory.samplers import (
     ipndm,
     runge_kutta,
 )
-from fewtheory.samplers.deis import NODES, WEIGHTS
+from fewtheory.samplers.deis import gauss_legendre
 from fewtheory.samplers.runge_kutta import METHODS, step
 from fewtheory.suites import _worlds as w
 from fewtheory.testbeds import Gaussian
@@ -64,10 +64,10 @@ def inverted_transition(path, grid, degree, **how):
     """The transition Psi(t', tau) is inverted under the integral."""
 
     def weight(s, t):
-        a, b = math.exp(-s.lam), math.exp(-t.lam)
-        rho = 0.5 * (a + b) + 0.5 * (b - a) * NODES
+        (points, weights), a, b = gauss_legendre(), math.exp(-s.lam), math.exp(-t.lam)
+        rho = 0.5 * (a + b) + 0.5 * (b - a) * points
         alpha = np.array([path.level(-v)[0] for v in np.log(rho).tolist()])
-        return float(0.5 * (b - a) * WEIGHTS @ alpha**2) / t.alpha
+        return float(0.5 * (b - a) * weights @ alpha**2) / t.alpha
 
     return frozen(path, grid, weight)
 

@@ -12,6 +12,7 @@ integration and are used on one in t.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -22,7 +23,6 @@ from ..paths import Path
 from ..plan import GridLike, Plan, Point, Trace, Variant, sampler
 from .runge_kutta import METHODS, step
 
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(40)
 FITS = ("t", "rho", "log_rho")
 PNDM = {1: (1.0,), 2: (3 / 2, -1 / 2), 3: (23 / 12, -16 / 12, 5 / 12)}
 PNDM[4] = (55 / 24, -59 / 24, 37 / 24, -9 / 24)
@@ -74,6 +74,12 @@ def deis(
     return trace.plan(x)
 
 
+@functools.cache
+def gauss_legendre() -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of 40 points on [-1, 1], computed when the first weight is."""
+    return np.polynomial.legendre.leggauss(40)
+
+
 def lagrange_integrals(path: Path, nodes: Sequence[Point], t: Point, fit: str) -> list[float]:
     """C_j = int_{rho_s}^{rho_t} l_j drho for nodes s = nodes[0], nodes[1], .., by Gauss-Legendre.
 
@@ -81,17 +87,17 @@ def lagrange_integrals(path: Path, nodes: Sequence[Point], t: Point, fit: str) -
     points integrate e^u times a cubic to rounding, without the cancellation of antiderivatives in
     short steps. In rho, for a polynomial in rho and for a step to sigma = 0.
     """
-    s = nodes[0]
+    s, (points, weights) = nodes[0], gauss_legendre()
     a, b = math.exp(-s.lam), math.exp(-t.lam)
     if fit == "log_rho" and b == 0:
         return [-a] + [0.0] * (len(nodes) - 1)  # Euler: the polynomial has no limit
     if fit == "rho" or b == 0:
-        rho = 0.5 * (a + b) + 0.5 * (b - a) * NODES
-        measure = 0.5 * (b - a) * WEIGHTS
+        rho = 0.5 * (a + b) + 0.5 * (b - a) * points
+        measure = 0.5 * (b - a) * weights
     else:
         h = t.lam - s.lam
-        rho = np.exp(-(s.lam + 0.5 * h * (1 + NODES)))
-        measure = -0.5 * h * WEIGHTS * rho
+        rho = np.exp(-(s.lam + 0.5 * h * (1 + points)))
+        measure = -0.5 * h * weights * rho
     at, z = _places(path, rho, fit), _places(path, np.exp([-p.lam for p in nodes]), fit)
     if fit == "t":
         z = np.array([p.t for p in nodes])
@@ -147,12 +153,12 @@ def exponential_euler(path: Path, grid: GridLike) -> Plan:
     Source: sheet `deis`, "Plain baselines".
     """
     trace = Trace(exponential_euler, path, grid, prediction="noise")
-    x = trace.start
+    x, (points, weights) = trace.start, gauss_legendre()
     for s, t in trace.steps():
         x, eps = trace.evaluate(x, s)
         score = eps / -s.sigma
         a, b = math.exp(-s.lam), math.exp(-t.lam)
-        rho = 0.5 * (a + b) + 0.5 * (b - a) * NODES
+        rho = 0.5 * (a + b) + 0.5 * (b - a) * points
         alpha = np.array([path.level(-v)[0] for v in np.log(rho).tolist()])
-        x = t.alpha * (x / s.alpha - float(0.5 * (b - a) * WEIGHTS @ (alpha * rho)) * score)
+        x = t.alpha * (x / s.alpha - float(0.5 * (b - a) * weights @ (alpha * rho)) * score)
     return trace.plan(x)
