@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import startup, step
+from . import flow, mixture, startup, step
 
-for benchmark in (startup, step):
+for benchmark in (startup, step, mixture, flow):
     benchmark.main()

@@ -1,8 +1,22 @@
 """Testbeds: laws about which the truth is known in closed form. One file a law.
 
-Every testbed gives, on any path: `at(path, t)` (the law of x_t), `sample`, `log_prob`, `model(path,
-prediction)` (the exact denoiser as a `Model`), `flow(path)` (the exact flow map (x, t, s)),
-`average_velocity(path)` and `posterior(path, x, t)` (the law of x_0 given x_t).
+| you want | take |
+| --- | --- |
+| every sampler's output law without sampling | `Gaussian` |
+| a law that is not Gaussian, with an exact flow map, in any dimension | `ProductMixture` |
+| one dimension, with an exact flow map | `mixture_1d` |
+| any mixture: classes, Hessians, posteriors, thousands of components | `GaussianMixture` |
+| the statistics of your own data | `fit_gaussian`, `fit_product_mixture` |
+| structures in three dimensions | `GaussianChain` |
+| a reward, a product or a power of laws, with its normaliser | `reward_tilt`, `tilted` |
+| discrete diffusion | `MaskedDiffusion`, `UniformDiffusion` |
+| tokens one after another, and their code vectors | `NextTokenLaw`, `CodebookSequence` |
+| Gaussian tokens one after another | `GaussianSequence` |
+
+The continuous ones give, on any path: `at(path, t)` (the law of x_t), `sample`, `log_prob`,
+`model(path, prediction)` (the exact denoiser as a `Model`), and where they are exact `flow(path)`
+(the flow map (x, t, s)), `average_velocity(path)` and `posterior(path, x, t)` (the law of x_0 given
+x_t).
 """
 
 from __future__ import annotations
