@@ -119,9 +119,9 @@ def whitened_squares(y, shift, logits):
 
 @njit(fastmath=SAFE, **OPTIONS)
 @no_type_check
-def _terms_of_tile(xt, means, precision, whitening, constant, logits, y):
-    """logits_kb of a tile xt (d, b) from differences; elementwise where whitening is empty."""
-    d, b = xt.shape
+def _terms_of_tile(b, xt, means, precision, whitening, constant, logits, y):
+    """logits (K, tile) of b points xt (d, tile) by differences; elementwise without whitening."""
+    d = xt.shape[0]
     full = whitening.shape[0] > 0
     for k in range(means.shape[0]):
         row = logits[k]
@@ -148,9 +148,9 @@ def _terms_of_tile(xt, means, precision, whitening, constant, logits, y):
 
 @njit(fastmath=SAFE, **OPTIONS)
 @no_type_check
-def _softmax_columns(logits, log_prob, share):
-    """As `softmax_rows`, for each column of logits (K, b)."""
-    K, b = logits.shape
+def _softmax_columns(b, logits, log_prob, share):
+    """As `softmax_rows`, for each of the first b columns of logits (K, tile)."""
+    K = logits.shape[0]
     scale, top = np.empty(b), np.full(b, -np.inf)
     bits = scale.view(np.int64)
     for k in range(K):
@@ -175,9 +175,9 @@ def _softmax_columns(logits, log_prob, share):
 
 @njit(fastmath=SAFE, **OPTIONS)
 @no_type_check
-def _sums_of_tile(xt, means, matrix, gain, base, logits, share, out):
-    """out (d, b) = share sum_k r_k (base_k + gain_k (x - m_k)), gain elementwise or a matrix."""
-    d, b = xt.shape
+def _sums_of_tile(b, xt, means, matrix, gain, base, logits, share, out):
+    """out (d, tile) = share sum_k r_k (base_k + gain_k (x - m_k)), gain elementwise or a matrix."""
+    d = xt.shape[0]
     full = matrix.shape[0] > 0
     for i in range(d):
         for p in range(b):
@@ -216,23 +216,25 @@ def by_differences(
     """
     n, d = x.shape
     K = means.shape[0]
+    # whole tiles in contiguous buffers, and the number of points in use: slices would have strides
     xt, logits, out = np.empty((d, tile)), np.empty((K, tile)), np.empty((d, tile))
-    y, share, zero = np.empty(tile), np.empty(tile), np.zeros((K, d))
+    y, share, totals, zero = np.empty(tile), np.empty(tile), np.empty(tile), np.zeros((K, d))
     for start in range(0, n, tile):
         b = min(tile, n - start)
-        part, terms, sums = xt[:, :b], logits[:, :b], out[:, :b]
         for p in range(b):
             for i in range(d):
-                part[i, p] = x[start + p, i]
-        _terms_of_tile(part, means, precision, whitening, constant, terms, y[:b])
-        _softmax_columns(terms, log_prob[start : start + b], share[:b])
+                xt[i, p] = x[start + p, i]
+        _terms_of_tile(b, xt, means, precision, whitening, constant, logits, y)
+        _softmax_columns(b, logits, totals, share)
+        for p in range(b):
+            log_prob[start + p] = totals[p]
         if pull_out.shape[0]:
-            _sums_of_tile(part, means, inverse, precision, zero, terms, share[:b], sums)
+            _sums_of_tile(b, xt, means, inverse, precision, zero, logits, share, out)
             for p in range(b):
                 for i in range(d):
-                    pull_out[start + p, i] = sums[i, p]
+                    pull_out[start + p, i] = out[i, p]
         if data_out.shape[0]:
-            _sums_of_tile(part, means, gain_matrix, gain, data, terms, share[:b], sums)
+            _sums_of_tile(b, xt, means, gain_matrix, gain, data, logits, share, out)
             for p in range(b):
                 for i in range(d):
-                    data_out[start + p, i] = sums[i, p]
+                    data_out[start + p, i] = out[i, p]

@@ -252,6 +252,7 @@ class CodebookSequence:
 
     tokens: a `NextTokenLaw` or `TokenLaw` with V symbols; codes: (V, d); std >= 0.
 
+    >>> from fewtheory.testbeds import markov_chain
     >>> chain = markov_chain([0.5, 0.5], [[0.9, 0.1], [0.1, 0.9]], L=3)
     >>> bed = CodebookSequence(chain, [[-1.0], [1.0]])
     >>> bed.given(np.array([[0], [1]])).weights

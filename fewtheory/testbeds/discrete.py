@@ -247,6 +247,7 @@ class TokenDiffusion:
 class MaskedDiffusion(TokenDiffusion):
     """Absorbing noise: a forgotten token becomes the mask, symbol V.
 
+    >>> from fewtheory.testbeds import LogLinear
     >>> bed = MaskedDiffusion([[0.4, 0.1], [0.15, 0.35]], LogLinear())
     >>> bed.token_posterior(np.array([[0, 2]]), 0.5)[0]
     array([[1. , 0. ],
@@ -279,6 +280,7 @@ class MaskedDiffusion(TokenDiffusion):
 class UniformDiffusion(TokenDiffusion):
     """Uniform noise: a forgotten token is drawn from all V symbols.
 
+    >>> from fewtheory.testbeds import Constant
     >>> bed = UniformDiffusion([0.9, 0.1], Constant())
     >>> bed.at(1.0).table.round(6)
     array([0.647152, 0.352848])
