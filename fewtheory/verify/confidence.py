@@ -166,8 +166,7 @@ class VarianceMixture:
 
     def __init__(self, mean: int | float, level: int | float, *, ratio: int | float):
         self.mean = number("VarianceMixture", "mean", mean, -math.inf)
-        if not number("VarianceMixture", "ratio", ratio, 1) > 1:
-            raise fail("VarianceMixture", "ratio", "more than 1", ratio)
+        ratio = number("VarianceMixture", "ratio", ratio, 1.0001)  # nearer to 1 the roots are lost
         self.level, self.k = _level("VarianceMixture", level), math.log(ratio) ** -2
         self.n, self.total = 0, 0.0
 
@@ -195,8 +194,8 @@ class _Bets:
     """Bets l_n on samples in [0, 1], each known before its sample is.
 
     From the moments so far, (1/2 + sum X) / (n + 1) and (1/4 + sum (X_i - mean_i)^2) / (n + 1):
-    l_n = sqrt(2 log(2 / level) / (variance n log(1 + n))) serves all n; effect / (2 variance) is
-    made for half widths near `effect`, from all of it down to half of it.
+    l_n = sqrt(2 log(2 / level) / (variance n log(1 + n))) serves all n; effect / (2 variance)
+    makes half widths near `effect` / 2 the tightest, and none under `effect` / 4.
     """
 
     def __init__(self, where: str, within: Any, level: Any, effect: Any):

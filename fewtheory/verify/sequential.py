@@ -54,6 +54,7 @@ class _Question:
     wrong: Stream  # at `miss`: within `near` when the claim is accepted
     sure: int
     told: str
+    within: tuple[float, float] = (-math.inf, math.inf)  # where samples must lie
 
 
 def sequential_mean(
@@ -103,6 +104,7 @@ def sequential_mean(
         raise fail(where, "std", "given, or else within", (std, within))
     if within is None:
         spread, share = _positive(where, "std", std), 1.0
+        low, high = -math.inf, math.inf
     else:
         low, high = interval(where, within)
         number(where, "expected", expected, low, high)
@@ -116,7 +118,7 @@ def sequential_mean(
         both = (_Both(claim, first), _Both(wrong, second))
     told = f"off by {effect:g} is missed with probability at most {miss:.2g}"
     near = (expected - effect, expected + effect)
-    question = _Question(where, expected, near, *both, sure, told)
+    question = _Question(where, expected, near, *both, sure, told, (low, high))
     return _decide(question, draw, rng, level, batch, maximum, what)
 
 
@@ -147,8 +149,7 @@ def sequential_variance(
     expected = _positive(where, "expected", expected)
     mean = number(where, "mean", mean, -math.inf)
     level, miss = _levels(where, level, miss)
-    if not number(where, "ratio", ratio, 1) > 1:
-        raise fail(where, "ratio", "more than 1", ratio)
+    ratio = number(where, "ratio", ratio, 1.0001)
     claim, wrong = (VarianceMixture(mean, a, ratio=ratio) for a in (level, miss))
     enough = ratio * (1 - SLACK)
 
@@ -182,8 +183,8 @@ def sprt(
     truth is on the side away from `wrong`), and `wrong`, or worse, passes with at most `miss`.
     By Markov's inequality for the root of the ratio, under either it takes more than
     (log(1/level) + log(1/miss) / 2) / -log(sum_x sqrt(p(x) q(x))) steps (or with level and miss
-    exchanged) as rarely as it errs; then it is undecided, which is no evidence. A truth between
-    the two may take that long. Raises ValueError for what is out of range.
+    exchanged) as rarely as it errs; then it is undecided, which is no evidence. A truth half way
+    between the two often ends so. Raises ValueError for what is out of range.
     Source: Wald 1945.
 
     >>> rng = np.random.default_rng(1)
@@ -222,8 +223,8 @@ def sprt(
         measured=ratio,
         expected=0.0,
         tolerance=up,
-        tolerance_from=f"log likelihood ratio of {q:g} over {p:g} below log(1 / {level:.2g}), "
-        f"stopped at n = {n}; {q:g} is missed with probability at most {miss:.2g}",
+        tolerance_from=f"log likelihood ratio of {q:g} over {p:g} against log(1 / level), level "
+        f"{level:.2g}, stopped at n = {n}; {q:g} is missed with probability at most {miss:.2g}",
         relation="at most",
         what=what,
         series=(Series(shown, walk[shown], "log likelihood ratio", "n", "", False),),
@@ -312,6 +313,8 @@ def _decide(
     n, middle, half = 0, math.nan, 0.0
     while n < end and math.isnan(middle):
         x = _drawn(q.where, draw, min(size, end - n), rng)
+        if np.any(astray := (x < q.within[0]) | (x > q.within[1])):
+            raise fail(q.where, "draw", f"a function that stays in {q.within}", x[astray][0])
         if not np.all(np.isfinite(x)):
             break
         seen.append(found := q.claim.update(x))

@@ -321,6 +321,21 @@ def test_an_intersection_holds_what_both_hold(rng):
     np.testing.assert_array_equal(both.upper, np.minimum(one.upper, two.upper))
 
 
+@pytest.mark.parametrize("effect", [0.02, 0.1])
+def test_bets_for_an_effect_make_half_widths_of_half_of_it_the_tightest(effect, rng):
+    # half width (L + n v psi(l)) / (n l), L = log(2 / level), v = 1/4: with psi(l) = l^2 / 2 + ...
+    # and l = effect / (2 v) both terms are effect / 4 at n = 8 L v / effect^2
+    length, v, bet = math.log(2 / LEVEL), 0.25, 2 * effect
+    n = round(8 * length * v / effect**2)
+    found = EmpiricalBernstein((0, 1), LEVEL, effect=effect).update(rng.random(n) < 0.5)
+    half = (found.upper[-1] - found.lower[-1]) / 2
+    expected = (length + n * v * (-math.log1p(-bet) - bet)) / (n * bet)
+    # the variance is estimated from n samples (exactly 1/4 but for the mean's square, 1/n), and
+    # from few of them early on
+    assert half == pytest.approx(expected, rel=0.03)
+    assert expected == pytest.approx(effect / 2, rel=bet)  # psi(l) = l^2 / 2 (1 + 2 l / 3 + ...)
+
+
 # bad input
 
 
