@@ -54,7 +54,8 @@ def against_peers(d: int) -> None:
             "scikit-learn, log density alone": lambda: learned.score_samples(x),
             "torch MixtureSameFamily, autograd": autograd,
         },
-        rounds=7,
+        rounds=21 if d == 2 else 5,
+        settle=5 if d == 2 else 0,
         warm_up=1,
     )
     show(
@@ -77,6 +78,7 @@ def share_of_matmul() -> None:
         },
         rounds=15,
         warm_up=2,
+        settle=1,
     )
     product, both = times.values()
     show(f"one variance, N = {n}, K = {k}, d = {d}", times, "one matrix product, 2 N K d")

@@ -14,8 +14,13 @@ def medians(
     rounds: int = 300,
     inner: int = 1,
     warm_up: int = 5,
+    settle: int = 0,
 ) -> dict[str, float]:
-    """Microseconds a call of each contender; `inner` calls are timed together."""
+    """Microseconds a call of each contender; `inner` calls are timed together.
+
+    settle: calls before each timing that are not counted, so that a contender is timed in its own
+    state (caches, threads awake) and not in that of the one before.
+    """
     order, found = list(contenders), {name: [] for name in contenders}
     shuffle = random.Random(0).shuffle
     for call in contenders.values():
@@ -25,6 +30,8 @@ def medians(
         shuffle(order)
         for name in order:
             call = contenders[name]
+            for _ in range(settle):
+                call()
             start = time.perf_counter()
             for _ in range(inner):
                 call()

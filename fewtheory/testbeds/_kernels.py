@@ -129,14 +129,21 @@ def _terms_of_tile(b, xt, means, precision, whitening, constant, logits, y):
             row[p] = 0.0
         for i in range(d):
             if full:
+                w, m = whitening[k, i, 0], means[k, 0]
                 for p in range(b):
-                    y[p] = 0.0
-                for j in range(d):
+                    y[p] = w * (xt[0, p] - m)
+                for j in range(1, d - 1):
                     w, m = whitening[k, i, j], means[k, j]
                     for p in range(b):
                         y[p] += w * (xt[j, p] - m)
-                for p in range(b):
-                    row[p] += y[p] * y[p]
+                if d > 1:
+                    w, m = whitening[k, i, d - 1], means[k, d - 1]
+                    for p in range(b):
+                        z = y[p] + w * (xt[d - 1, p] - m)
+                        row[p] += z * z
+                else:
+                    for p in range(b):
+                        row[p] += y[p] * y[p]
             else:
                 m, q = means[k, i], precision[k, i]
                 for p in range(b):
@@ -187,12 +194,13 @@ def _sums_of_tile(b, xt, means, matrix, gain, base, logits, share, out):
         for i in range(d):
             o, c = out[i], base[k, i]
             if full:
-                for j in range(d):
+                w, m = matrix[k, i, 0], means[k, 0]
+                for p in range(b):
+                    o[p] += r[p] * (c + w * (xt[0, p] - m))
+                for j in range(1, d):
                     w, m = matrix[k, i, j], means[k, j]
                     for p in range(b):
                         o[p] += r[p] * (w * (xt[j, p] - m))
-                for p in range(b):
-                    o[p] += r[p] * c
             else:
                 g, m = gain[k, i], means[k, i]
                 for p in range(b):

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, Rng, as_like, categorical, logsumexp, namespace
+from ..arrays import Array, Rng, as_like, categorical, is_numpy, logsumexp, namespace
 from ..errors import fail, finite_array, integer, one_of, state
 from ..model import MEANING, PREDICTIONS, Level, Model, over_event
 from ..paths import Path
@@ -160,13 +160,14 @@ class GaussianMixture:
 
     def score(self, x: Array) -> Array:
         """grad log p(x), (n, d)."""
-        return -sums(self._clean("GaussianMixture.score", x), x, 1.0, 0.0, data=False).pull
+        parts = self._clean("GaussianMixture.score", x)
+        return _negated(sums(parts, x, 1.0, 0.0, data=False).pull)
 
     def log_prob_and_score(self, x: Array) -> tuple[Array, Array]:
         """Both at once, for little more than the price of one."""
         parts = self._clean("GaussianMixture.log_prob_and_score", x)
         found = sums(parts, x, 1.0, 0.0, data=False)
-        return found.log_prob, -found.pull
+        return found.log_prob, _negated(found.pull)
 
     def hessian_vector(self, x: Array, v: Array) -> Array:
         """Hess log p(x) v, (n, d): sum_k r_k (g_k - g)(g_k - g)'v - sum_k r_k C_k^{-1} v.
@@ -219,7 +220,7 @@ class GaussianMixture:
     def score_at(self, x: Array, alpha: Array, sigma: Array, label: Any = None) -> Array:
         """grad log p_t(x) at the level (alpha, sigma), numbers or (n, 1)."""
         levels = self._at_level("GaussianMixture", alpha, sigma)
-        return -sums(self._parts(x, label), x, *levels, data=False).pull
+        return _negated(sums(self._parts(x, label), x, *levels, data=False).pull)
 
     def model(self, path: Path, prediction: str = "noise") -> Model:
         """The exact model on this path; with classes it takes `label`, a number or (n,).
@@ -316,3 +317,8 @@ class GaussianMixture:
         log_prob, r, pulls = pairs(parts, x, *deep)
         means = as_like(self.means, x) + deep[0] * self.form.times(pulls)
         return MixturePosterior(r, means, parts, x, deep, log_prob)
+
+
+def _negated(pull: Array) -> Array:
+    """The score from a pull that is nobody else's: in place where nothing records it."""
+    return np.negative(pull, out=pull) if is_numpy(pull) else -pull
