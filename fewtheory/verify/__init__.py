@@ -12,8 +12,10 @@ from .deciders import bound, identity, law, limit, optimum, order, rate
 from .engine import Result, run
 from .evidence import Evidence, Series
 from .power import LEVEL, MISS
+from .repeated import sequential_p
 from .sabotage import Saboteur, sabotage, wrong
-from .sequential import sequential_mean, sequential_p, sequential_variance, sprt
+from .sequential import sequential_mean, sequential_variance
+from .sprt import sprt
 
 __all__ = [
     "LEVEL",

@@ -24,7 +24,7 @@ from fewtheory.verify import (
 )
 from fewtheory.verify.confidence import EmpiricalBernstein, NormalMixture
 from fewtheory.verify.power import samples_for_mean
-from fewtheory.verify.sequential import ambiguous_level
+from fewtheory.verify.repeated import ambiguous_level
 
 NAN = math.nan
 
