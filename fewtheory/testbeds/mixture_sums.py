@@ -167,6 +167,13 @@ def on_numpy(
         assert not isinstance(form, LowRank)  # `sums` sends those elsewhere
         work, cost = _difference_tiles(form, means, log_w, wide, level, out), K * d
     in_parts(n, n * cost, work)
+    lost = ~np.isfinite(
+        wide @ np.ones(d)
+    )  # fast-math and skipped components hide what is no number
+    if lost.any():
+        for v in out:
+            if v.size:
+                v[lost] = np.nan
     return Sums(*(v.astype(x.dtype, copy=False) for v in out))
 
 

@@ -167,6 +167,19 @@ def test_a_far_point_has_a_finite_log_density_and_the_score_of_the_nearest(asarr
     assert score[0, 0] == pytest.approx(-(1e6 - 1), rel=1e-12)
 
 
+@pytest.mark.parametrize("d", [2, 12])
+@every_form
+@pytest.mark.filterwarnings("ignore:invalid value encountered")
+def test_what_is_no_number_stays_none(form, d, asarray):
+    x = np.zeros((3, d))
+    x[0, 0], x[1, -1] = np.nan, np.inf
+    bed = mixture(form, d=d)
+    for found in (*bed.log_prob_and_score(asarray(x)), bed.model(VP, "data")(asarray(x), 0.4)):
+        rows = arrays.to_numpy(found).reshape(3, -1)
+        assert not np.isfinite(rows[:2]).all(axis=1).any()
+        assert np.isfinite(rows[2]).all()
+
+
 @every_form
 def test_float32_is_float64_to_its_rounding(form, asarray, rng):
     bed, x = mixture(form), rng.standard_normal((20, D)).astype(np.float32)
