@@ -23,7 +23,7 @@ FILES = sorted((ROOT / "fewtheory").rglob("*.py"))
 SUITES = sorted((ROOT / "verification").glob("*.py"))
 
 LAYERS = [
-    {"arrays", "errors", "files", "paths", "model"},  # ground
+    {"arrays", "errors", "files", "paths", "model", "shapes"},  # ground
     {"testbeds", "metrics"},  # truth
     {"plan", "train"},  # currency
     {  # families
@@ -149,7 +149,7 @@ import fewtheory as ft
 path = ft.paths.VPLinear()
 ft.samplers.dpm_solver_pp(path, ft.plan.grids.log_snr(path, steps=8), order=2)
 """
-HEAVY = ("torch", "numba", "matplotlib", "scipy.special", "joblib", "rich")
+HEAVY = ("torch", "numba", "matplotlib", "scipy.special", "joblib", "rich", "jaxtyping")
 
 
 def python(script):

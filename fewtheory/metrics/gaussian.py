@@ -12,10 +12,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from ..arrays import Array, as_like, is_numpy, is_torch, namespace, solve_triangular
 from ..errors import fail, state
+from ..shapes import Float
 
 NEAR = 0.25  # |e| below which e - log(1 + e) would lose digits
 Vector = Float[Array, "d"]

@@ -24,10 +24,10 @@ from typing import Any
 
 import array_api_compat
 import numpy as np
-from jaxtyping import Float
 
 from ..arrays import Array, Rng, as_like, check_rng, standard_normal, to_numpy
 from ..errors import fail, integer, number, one_of
+from ..shapes import Float
 from .estimate import Estimate, pair
 
 Kernel = Callable[[Array, Array], Array]

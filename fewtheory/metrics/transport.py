@@ -14,10 +14,10 @@ from typing import Any
 
 import array_api_compat
 import numpy as np
-from jaxtyping import Float
 
 from ..arrays import Array, Rng, as_like, check_rng, namespace, standard_normal, to_numpy
 from ..errors import fail, finite_array, integer, number, one_of, state
+from ..shapes import Float
 from ..testbeds import ProductMixture
 from .estimate import Estimate, pair
 

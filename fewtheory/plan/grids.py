@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from jaxtyping import Float
 
 from ..errors import fail, finite_array, integer, number
 from ..paths import Path, Table
+from ..shapes import Float
 
 
 class Point(NamedTuple):

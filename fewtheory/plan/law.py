@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
 
 from ..errors import fail, one_of
 from ..metrics import gaussian_kl_terms, gaussian_w2_terms
+from ..shapes import Float
 from .plan import Plan, Tableau, entries
 
 

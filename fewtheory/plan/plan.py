@@ -19,12 +19,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
 
 from ..arrays import Array, Rng
 from ..errors import fail, finite_array, one_of
 from ..model import PREDICTIONS, Level, Model, conversion
 from ..paths import Path
+from ..shapes import Float
 from .hooks import Hook
 
 if TYPE_CHECKING:

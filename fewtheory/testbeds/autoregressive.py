@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from ..arrays import (
     Array,
@@ -21,6 +20,7 @@ from ..arrays import (
     categorical,
 )
 from ..errors import fail, finite_array, integer
+from ..shapes import Float, Int
 from .tokens import LIMIT, TokenLaw, all_states, check_prefix, check_tokens, like_tokens
 
 

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from ..arrays import Array, Rng, as_like, namespace, standard_normal, to_numpy
 from ..errors import fail, finite_array, integer, number, state
 from ..model import Model, over_event
 from ..paths import Path
+from ..shapes import Float
 from .base import FlowMap, average_velocity, check_times, exact_model
 from .gaussian import Gaussian
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import array_api_compat
 import numpy as np
-from jaxtyping import Float, Int
 
 from ..arrays import (
     Array,
@@ -34,6 +33,7 @@ from ..arrays import (
 from ..errors import fail, finite_array, integer, number, state
 from ..model import Model, over_event
 from ..paths import Path
+from ..shapes import Float, Int
 from . import inversion
 from .autoregressive import SequenceLaw
 from .base import FlowMap, average_velocity, check_times, exact_model

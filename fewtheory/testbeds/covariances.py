@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from ..arrays import Array, Rng, as_like, namespace, standard_normal
 from ..errors import fail, finite_array
+from ..shapes import Float
 
 Levels = Any  # a number, or an array that broadcasts against (n, K, d)
 

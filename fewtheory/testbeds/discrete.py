@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from ..arrays import Array, Rng, categorical, check_rng, namespace, to_numpy, uniform
 from ..errors import fail, number
 from ..model import over_event
+from ..shapes import Float, Int
 from .schedules import Schedule
 from .tokens import LIMIT, TokenLaw, all_states, check_tokens, like_tokens, normalised
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import array_api_compat
 import numpy as np
-from jaxtyping import Float
 
 from ..arrays import Array, Rng, as_like, categorical, namespace, standard_normal, to_numpy
 from ..errors import fail, integer, state
+from ..shapes import Float
 from .covariances import Form
 from .mixture_sums import Parts, sums
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from ..arrays import (
     Array,
@@ -29,6 +28,7 @@ from ..arrays import (
 from ..errors import fail, finite_array, integer, state
 from ..model import Model, over_event
 from ..paths import Path
+from ..shapes import Float
 from . import inversion
 from .base import FlowMap, average_velocity, check_times, exact_model
 from .inversion import Components

@@ -13,7 +13,6 @@ from typing import Any
 
 import array_api_compat
 import numpy as np
-from jaxtyping import Float, Int
 
 from ..arrays import (
     Array,
@@ -24,6 +23,7 @@ from ..arrays import (
     uniform,
 )
 from ..errors import fail, finite_array, integer, number
+from ..shapes import Float, Int
 
 LIMIT = 2**20  # entries of a table: 8 MB
 

@@ -256,8 +256,10 @@ def _positive(where: str, name: str, value: Any) -> float:
 
 
 def levels(where: str, level: Any, miss: Any) -> tuple[float, float]:
+    """Both error probabilities as floats, or an error that names one."""
     return number(where, "level", level, TINY, 0.99), number(where, "miss", miss, TINY, 0.99)
 
 
 def batch_size(where: str, batch: int | None, end: int) -> int:
+    """The samples drawn at once: a hundredth of the largest size unless given."""
     return -(-end // LOOKS) if batch is None else integer(where, "batch", batch, 1)
