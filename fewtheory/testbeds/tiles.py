@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+_LOCK = threading.Lock()
 WORTH_A_THREAD = 1 << 16  # elementary operations; below, starting a thread costs more than it saves
 
 
@@ -24,7 +26,8 @@ def _controller() -> Any:
 
 
 @functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    # one a process: threads do not survive a fork, as of a data loader's workers
     return ThreadPoolExecutor(threads, thread_name_prefix="fewtheory")
 
 
@@ -37,9 +40,13 @@ def _allowed() -> int:
 def in_parts(n: int, operations: int, work: Callable[[int, int], None]) -> None:
     """work(start, stop) over disjoint parts of range(n) that together take `operations`."""
     threads = min(_allowed(), n, operations // WORTH_A_THREAD)
-    if threads <= 1:
+    # a caller that is parallel itself finds the lock taken: two limits at once would not be undone
+    if threads <= 1 or not _LOCK.acquire(blocking=False):
         work(0, n)
         return
-    edges = [n * i // threads for i in range(threads + 1)]
-    with _controller().limit(limits=1, user_api="blas"):
-        list(_pool(threads).map(work, edges[:-1], edges[1:]))
+    try:
+        edges = [n * i // threads for i in range(threads + 1)]
+        with _controller().limit(limits=1, user_api="blas"):
+            list(_pool(threads, os.getpid()).map(work, edges[:-1], edges[1:]))
+    finally:
+        _LOCK.release()
