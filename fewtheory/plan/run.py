@@ -7,7 +7,7 @@ float32. Nothing is ever written into the caller's array.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from ..arrays import (
     check_rng,
     is_torch,
     linear_combination,
+    namespace,
     scalar_combination,
     standard_normal,
 )
@@ -115,6 +116,65 @@ def _program(plan: Plan, path: Path, prediction: str) -> list[Row]:
     return plan._programs[key]
 
 
+def stepping(
+    plan: Plan,
+    path: Path,
+    prediction: str,
+    x: Array,
+    draw: Callable[[Array], Array],
+    callback: Callable[[int, Array], None] | None = None,
+) -> Generator[tuple[float, Array], tuple[Array, Array], Array]:
+    """The run as a coroutine: it yields (t, u) where the model is to be called, and returns u_n.
+
+    Send it (m, u): the model's output there, and the state from which to go on, the yielded one
+    unless the caller changed it. `draw(u)` returns standard normal noise like u. Whoever drives it
+    owns the model call: `run` here, a diffusers pipeline through `adapters.diffusers.scheduler`.
+    """
+    xp, rows, n = namespace(x), _program(plan, path, prediction), plan.nodes - 1
+    half = xp.finfo(x.dtype).bits < 32
+    slots: list[Any] = [None] * (2 * n + 1 + plan.C.shape[1])
+    u = slots[0] = xp.astype(x, xp.float32) if half else x
+    shape, hooks, records = x.shape, plan.hooks, is_torch(x)
+    in_place = not (records and x.requires_grad)
+    for i, (t, to_data, operands, coefficients, elementwise, d, noises, dead) in enumerate(rows):
+        if callback is not None:
+            callback(i, u)
+        if t is not None:
+            shown = xp.astype(u, x.dtype) if half else u
+            m, given = yield t, shown
+            if m.shape != shape:
+                raise ValueError(f"Plan.run: the model must return shape {shape}, got {m.shape}")
+            if given is not shown:
+                u = slots[i] = xp.astype(given, u.dtype)
+            if half:
+                m = xp.astype(m, xp.float32)
+            if hooks:
+                m = linear_combination(to_data, (u, m))
+                for hook in hooks:
+                    m = hook(m)
+            if records and m.requires_grad:
+                in_place = False
+            slots[n + 1 + i] = m
+        for k in noises:
+            slots[k] = draw(u)
+        used = operands(slots)
+        if elementwise:
+            c = [c if type(c) is float else as_like(c, u) for c in coefficients]
+            u = linear_combination(c, used)
+        elif used:
+            u = scalar_combination(coefficients, used, in_place)
+        else:  # a constant row
+            u = xp.zeros_like(u)
+        if d is not None:
+            u = u + as_like(d, u)
+        slots[i + 1] = u
+        for k in dead:
+            slots[k] = None
+    if callback is not None:
+        callback(n, u)
+    return xp.astype(u, x.dtype) if half else u
+
+
 def run(
     plan: Plan,
     model: Model,
@@ -134,44 +194,18 @@ def run(
         if rng is None:
             raise ValueError(f"Plan.run: rng must be given: {plan.name!r} draws noise, got None")
         check_rng("Plan.run", rng)
-    rows = _program(plan, model.path, model.prediction)
-    function, given, n = model.function, {**model.cond, **cond}, plan.nodes - 1
-    half = xp.finfo(x.dtype).bits < 32
-    slots: list[Any] = [None] * (2 * n + 1 + plan.C.shape[1])
-    u = slots[0] = xp.astype(x, xp.float32) if half else x
-    shape, hooks, records = x.shape, plan.hooks, is_torch(x)
-    in_place = not (records and x.requires_grad)
-    for i, (t, to_data, operands, coefficients, elementwise, d, noises, dead) in enumerate(rows):
-        if callback is not None:
-            callback(i, u)
-        if t is not None:
-            m = function(xp.astype(u, x.dtype) if half else u, t, **given)
-            if m.shape != shape:
-                raise ValueError(f"Plan.run: the model must return shape {shape}, got {m.shape}")
-            if half:
-                m = xp.astype(m, xp.float32)
-            if hooks:
-                m = linear_combination(to_data, (u, m))
-                for hook in hooks:
-                    m = hook(m)
-            if records and m.requires_grad:
-                in_place = False
-            slots[n + 1 + i] = m
-        for k in noises:
-            slots[k] = standard_normal(rng, shape, u)
-        used = operands(slots)
-        if elementwise:
-            c = [c if type(c) is float else as_like(c, u) for c in coefficients]
-            u = linear_combination(c, used)
-        elif used:
-            u = scalar_combination(coefficients, used, in_place)
-        else:  # a constant row
-            u = xp.zeros_like(u)
-        if d is not None:
-            u = u + as_like(d, u)
-        slots[i + 1] = u
-        for k in dead:
-            slots[k] = None
-    if callback is not None:
-        callback(n, u)
-    return xp.astype(u, x.dtype) if half else u
+    function, given = model.function, {**model.cond, **cond}
+    walk = stepping(
+        plan,
+        model.path,
+        model.prediction,
+        x,
+        lambda u: standard_normal(rng, x.shape, u),
+        callback,
+    )
+    try:
+        t, u = next(walk)
+        while True:
+            t, u = walk.send((function(u, t, **given), u))
+    except StopIteration as done:
+        return done.value
