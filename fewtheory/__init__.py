@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what editors and type checkers see; at run time parts load on first use
+    from . import adapters as adapters
     from . import arrays as arrays
     from . import metrics as metrics
     from . import model as model
@@ -33,6 +34,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; at run time parts load 
 __version__ = "0.1.0"
 
 PARTS = (
+    "adapters",
     "arrays",
     "metrics",
     "model",

@@ -1,0 +1,33 @@
+"""Adapters: real networks as the package's own objects, and its objects inside real pipelines.
+
+| you have | take |
+| --- | --- |
+| any torch module | `adapters.torch.model(module, path, prediction)` |
+| a diffusers network and its scheduler | `adapters.diffusers.model(network, scheduler)` |
+| a diffusers pipeline | `pipe.scheduler = adapters.diffusers.scheduler(plan, pipe.scheduler)` |
+| a causal language model | `adapters.transformers.next_token_law(model, length)` |
+
+Each is a module of its own and loads the library of its name on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import diffusers as diffusers
+    from . import torch as torch
+    from . import transformers as transformers
+
+PARTS = ("diffusers", "torch", "transformers")
+
+
+def __getattr__(name: str) -> Any:
+    if name in PARTS:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(PARTS)

@@ -1,0 +1,3 @@
+"""placeholder"""
+
+PlanScheduler = scheduler = None
