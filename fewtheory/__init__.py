@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; at run time parts load 
     from . import search as search
     from . import suites as suites
     from . import testbeds as testbeds
+    from . import train as train
     from . import verify as verify
     from .model import Model as Model
     from .model import classifier_guided as classifier_guided
@@ -44,6 +45,7 @@ PARTS = (
     "search",
     "suites",
     "testbeds",
+    "train",
     "verify",
 )
 NAMES = {

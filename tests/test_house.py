@@ -42,7 +42,7 @@ LAYERS = [
 GROUND, FAMILIES, TOP = LAYERS[0], LAYERS[3], LAYERS[4]
 ASIDE = {"verify", "suites"}
 HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}
-MAY_IMPORT_TORCH = re.compile(r"train\.py|(distill|compress|zoo|adapters)/.*|(.*/)?_torch\.py")
+MAY_IMPORT_TORCH = re.compile(r"(train|distill|compress|zoo|adapters)/.*|(.*/)?_torch\.py")
 LATE = {"matplotlib", "statsmodels", "sklearn", "sympy"}
 
 

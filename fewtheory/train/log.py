@@ -1,0 +1,58 @@
+"""What a training run says of itself: records of means, and a progress bar."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Record: TypeAlias = dict[str, Any]
+
+
+class Window:
+    """The means since the last record of a log."""
+
+    def __init__(
+        self, log: list[Record], every: int, on_record: Callable[[Record], None] | None
+    ) -> None:
+        self.log, self.every, self.on_record, self.began = log, every, on_record, time.monotonic()
+        self.values: dict[str, list[tuple[float, float, float]]] = {}
+
+    def add(self, name: str, loss: float, norm: float, rate: float) -> None:
+        """One move of a player: its loss, gradient norm and learning rate."""
+        self.values.setdefault(name, []).append((loss, norm, rate))
+
+    def close(self, done: int, last: bool) -> None:
+        """Write the records that are due after `done` steps."""
+        if done % self.every and not last:
+            return
+        for name, values in self.values.items():
+            loss, norm, _ = np.mean(values, axis=0).tolist()
+            record: Record = {
+                "step": done,
+                "player": name,
+                "loss": loss,
+                "gradient_norm": norm,
+                "learning_rate": values[-1][2],
+                "seconds": time.monotonic() - self.began,
+            }
+            self.log.append(record)
+            if self.on_record is not None:
+                self.on_record(record)
+        self.values = {}
+
+
+@contextlib.contextmanager
+def bar(shown: bool, steps: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar of this many steps, moved by the function that it gives, or nothing."""
+    if not shown:
+        yield lambda done: None
+        return
+    from rich.progress import Progress
+
+    with Progress() as progress:
+        task = progress.add_task("training", total=steps)
+        yield lambda done: progress.update(task, completed=done)
