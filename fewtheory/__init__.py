@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; at run time parts load 
     from . import testbeds as testbeds
     from . import train as train
     from . import verify as verify
+    from . import zoo as zoo
     from .model import Model as Model
     from .model import classifier_guided as classifier_guided
     from .model import guided as guided
@@ -47,6 +48,7 @@ PARTS = (
     "testbeds",
     "train",
     "verify",
+    "zoo",
 )
 NAMES = {
     "Model": "model",

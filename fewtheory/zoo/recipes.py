@@ -1,0 +1,301 @@
+"""How each network of the zoo is made and trained: one recipe a network, data alone.
+
+A recipe is what a reader wants to know before trusting a network: which class with which config,
+on which path, predicting what, with which loss, data, batch and number of steps.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from .. import train
+from ..adapters import torch as any_module
+from ..model import Model
+from ..paths import EDM, RectifiedFlow, VPLinear
+from ..train.player import Player
+from . import data
+from .networks import MLP, DigitClassifier, EDMPreconditioned
+
+SIGMA_DATA = 0.5  # of the digits, scaled to [-1, 1] and about a mean: EDM's own value
+BOS = 4  # the token before every sequence of the source
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """One network: `network()` makes it, `as_model` (denoisers only) says what it means, and
+    `players(network)` how it learns from `data()`; then steps, batch, learning rate.
+
+    about: one line for its card; testbed: the law that it learns, None for the digits; null: the
+    conditions that stand for no class, None where it knows none.
+    """
+
+    about: str
+    network: Callable[[], nn.Module]
+    data: Callable[[], Any]
+    players: Callable[[Recipe, nn.Module], Mapping[str, Player]]
+    as_model: Callable[..., Model] | None = None
+    testbed: Callable[[], Any] | None = None
+    null: Mapping[str, Any] | None = None
+    steps: int = 3000
+    batch: int = 128
+    rate: float = 1e-3
+
+    def settings(self) -> dict[str, Any]:
+        """AdamW with warm-up and half a cosine, an average of the weights, clipped gradients."""
+        return {
+            "optimizer": functools.partial(torch.optim.AdamW, lr=self.rate, weight_decay=1e-2),
+            "schedule": train.cosine_decay(self.steps, warmup=min(200, self.steps // 10)),
+            "ema": 0.998,
+            "clip": 1.0,
+        }
+
+
+def _unet(classes: int | None) -> nn.Module:
+    from diffusers.models.unets.unet_2d import UNet2DModel
+
+    return UNet2DModel(
+        sample_size=8,
+        in_channels=1,
+        out_channels=1,
+        layers_per_block=1,
+        block_out_channels=(32, 64),
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=16,
+        norm_num_groups=8,
+        num_class_embeds=classes,
+    )
+
+
+def _transformer() -> nn.Module:
+    from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
+    from diffusers.models.embeddings import LabelEmbedding
+
+    network = DiTTransformer2DModel(
+        num_attention_heads=4,
+        attention_head_dim=24,
+        in_channels=1,
+        out_channels=1,
+        num_layers=4,
+        sample_size=8,
+        patch_size=2,
+        num_embeds_ada_norm=10,
+        norm_num_groups=4,
+    )
+    for part in network.modules():
+        if isinstance(part, LabelEmbedding):  # each block would drop labels by itself
+            part.dropout_prob = 0.0
+    return network
+
+
+def _language_model() -> nn.Module:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=5,
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=16,
+            bos_token_id=BOS,
+            eos_token_id=None,
+            pad_token_id=None,
+        )
+    )
+
+
+@functools.cache
+def ddpm() -> Any:
+    """The scheduler of the digits UNet: DDPM's linear betas, noise prediction."""
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
+    return DDPMScheduler(num_train_timesteps=1000, beta_schedule="linear")
+
+
+@functools.cache
+def cosine() -> Any:
+    """The scheduler of the second UNet: the cosine table, v prediction."""
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
+    return DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
+
+
+@functools.cache
+def rectified() -> Any:
+    """The scheduler of the digits transformer: flow matching, times of 0 to 1000."""
+    from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
+        FlowMatchEulerDiscreteScheduler,
+    )
+
+    return FlowMatchEulerDiscreteScheduler()
+
+
+def _diffusers(scheduler: Callable[[], Any], network: nn.Module, **given: Any) -> Model:
+    return _diffusers_model(network, _convention(scheduler), **given)
+
+
+@functools.cache
+def _convention(scheduler: Callable[[], Any]) -> Any:
+    from ..adapters.diffusers import convention
+
+    return convention(scheduler())
+
+
+def _diffusers_model(network: nn.Module, convention: Any, **given: Any) -> Model:
+    from ..adapters.diffusers import model
+
+    return model(network, convention, **given)
+
+
+def _digits_alone() -> torch.Tensor:
+    return data.digits().x
+
+
+def _digits_and(name: str) -> dict[str, torch.Tensor]:
+    return {"x": data.digits().x, name: data.digits().label}
+
+
+def _denoise(recipe: Recipe, network: nn.Module, **more: Any) -> Mapping[str, Player]:
+    drop = {} if recipe.null is None else {"drop": 0.1, "null": recipe.null}
+    assert recipe.as_model is not None
+    return train.denoising(network, recipe.as_model, **drop, **more, **recipe.settings())
+
+
+def _edm(recipe: Recipe, network: nn.Module) -> Mapping[str, Player]:
+    weight = train.edm_weight(network.sigma_data)  # type: ignore[arg-type]
+    return _denoise(recipe, network, weight=weight, levels=train.log_normal(-0.8, 1.4))
+
+
+def _uniform(recipe: Recipe, network: nn.Module) -> Mapping[str, Player]:
+    return _denoise(recipe, network, levels=train.uniform_times())
+
+
+def _classify(recipe: Recipe, network: nn.Module) -> Mapping[str, Player]:
+    """Cross-entropy on digits with noise: a third clean, the rest at log-normal levels."""
+
+    def loss(networks: Mapping[str, nn.Module], batch: Any, rng: torch.Generator) -> torch.Tensor:
+        x, n = batch["x"], batch["x"].shape[0]
+        rho = torch.exp(-0.8 + 1.4 * torch.randn(n, generator=rng, device=rng.device))
+        rho = torch.where(torch.rand(n, generator=rng, device=rng.device) < 1 / 3, 0.0, rho)
+        eps = torch.randn(x.shape, generator=rng, device=rng.device)
+        logits = networks["classifier"](x + rho[:, None, None, None] * eps, rho)
+        return nn.functional.cross_entropy(logits, batch["label"])
+
+    return {"classifier": Player(network, loss, **recipe.settings())}
+
+
+def _next_token(recipe: Recipe, network: nn.Module) -> Mapping[str, Player]:
+    """Cross-entropy of each token after those before it, the first after the start token."""
+
+    def loss(networks: Mapping[str, nn.Module], batch: Any, rng: torch.Generator) -> torch.Tensor:
+        tokens = batch["x"]
+        start = torch.full_like(tokens[:, :1], BOS)
+        logits = networks["language"](torch.cat([start, tokens[:, :-1]], 1)).logits
+        return nn.functional.cross_entropy(logits.flatten(0, 1), tokens.flatten())
+
+    return {"language": Player(network, loss, **recipe.settings())}
+
+
+def _sequences(n: int, rng: torch.Generator) -> torch.Tensor:
+    like = torch.empty(0, dtype=torch.int64, device=rng.device)
+    return data.source().sample(n, rng=rng, like=like)
+
+
+def _on(path: Any, prediction: str) -> Callable[..., Model]:
+    return functools.partial(any_module.model, path=path, prediction=prediction)
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "digits-mlp": Recipe(
+        "EDM-preconditioned residual MLP on digits",
+        lambda: EDMPreconditioned(MLP(64, width=320, depth=4), SIGMA_DATA),
+        _digits_alone,
+        _edm,
+        _on(EDM(), "data"),
+        steps=8000,
+        batch=256,
+    ),
+    "digits-unet": Recipe(
+        "diffusers UNet2DModel on digits with classes, DDPM's table, noise prediction",
+        lambda: _unet(11),
+        lambda: _digits_and("class_labels"),
+        _uniform,
+        functools.partial(_diffusers, ddpm),
+        null={"class_labels": 10},
+        steps=3000,
+        batch=64,
+    ),
+    "digits-unet-v": Recipe(
+        "diffusers UNet2DModel on digits, cosine table, v prediction",
+        lambda: _unet(None),
+        _digits_alone,
+        _uniform,
+        functools.partial(_diffusers, cosine),
+        steps=3000,
+        batch=64,
+    ),
+    "digits-dit": Recipe(
+        "diffusers DiTTransformer2DModel on digits with classes, rectified flow",
+        _transformer,
+        lambda: _digits_and("class_labels"),
+        _uniform,
+        functools.partial(_diffusers, rectified),
+        null={"class_labels": 10},
+        steps=5000,
+        batch=64,
+    ),
+    "mixture-mlp": Recipe(
+        "EDM-preconditioned residual MLP on eight Gaussians in the plane",
+        lambda: EDMPreconditioned(MLP(2, width=128), 1.5),
+        data.mixture,
+        _edm,
+        _on(EDM(), "data"),
+        data.mixture,
+        steps=5000,
+        batch=512,
+    ),
+    "mixture-mlp-flow": Recipe(
+        "residual MLP on eight Gaussians in the plane, rectified flow, velocity",
+        lambda: MLP(2, width=128),
+        data.mixture,
+        _uniform,
+        _on(RectifiedFlow(), "velocity"),
+        data.mixture,
+        steps=5000,
+        batch=512,
+    ),
+    "product-mlp": Recipe(
+        "residual MLP on a rotated product of 16 mixtures, VP-linear, noise prediction",
+        lambda: MLP(16, width=256),
+        data.product,
+        _uniform,
+        _on(VPLinear(), "noise"),
+        data.product,
+        steps=5000,
+        batch=512,
+    ),
+    "digits-classifier": Recipe(
+        "convolutional classifier of digits with noise",
+        DigitClassifier,
+        lambda: _digits_and("label"),
+        _classify,
+        steps=2500,
+    ),
+    "source-llama": Recipe(
+        "transformers LlamaForCausalLM on a second-order Markov source",
+        _language_model,
+        lambda: _sequences,
+        _next_token,
+        testbed=data.source,
+        steps=1500,
+        batch=512,
+    ),
+}
