@@ -28,16 +28,16 @@ verify: .venv/verify
 deep: .venv/verify
 	$(BIN)/fewtheory verify --deep --record verification/deep.json $(VERIFY_FLAGS)
 
-test: .venv/dev
+test: .venv/models
 	$(BIN)/python -m pytest --numprocesses auto
 
-lint: .venv/dev
+lint: .venv/models
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
 # The notebooks, run from top to bottom; they write into paper_figs/.
-figures: .venv/dev
+figures: .venv/models
 	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
 
 # The README's generated parts, from the last `make verify` and `make figures`.

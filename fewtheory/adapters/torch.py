@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ..arrays import Array, as_like, is_torch
+from ..arrays import Array, as_like, is_torch, to_numpy
 from ..errors import number
 from ..model import Model
 from ..paths import Path
@@ -60,7 +60,8 @@ def model(
     def function(x: Array, t: Array, **given: Any) -> Array:
         if not is_torch(x):
             with torch.no_grad():
-                return as_like(function(torch.tensor(x), torch.as_tensor(t), **given), x)
+                on_host = torch.tensor(to_numpy(x))
+                return as_like(to_numpy(function(on_host, torch.as_tensor(t), **given)), x)
         dtype, n = _dtype_of(module, x.dtype), x.shape[0]
         given = {name: rows(value, n, x.device) for name, value in given.items()}
         u = (x if scale_input is None else scale_input(x, t)).to(dtype)

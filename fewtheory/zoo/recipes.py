@@ -74,8 +74,8 @@ def _unet(classes: int | None) -> nn.Module:
 
 
 def _transformer() -> nn.Module:
-    from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
     from diffusers.models.embeddings import LabelEmbedding
+    from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
 
     network = DiTTransformer2DModel(
         num_attention_heads=4,

@@ -81,7 +81,7 @@ def convention(scheduler: Any) -> Convention:
     >>> from diffusers import DDPMScheduler
     >>> told = convention(DDPMScheduler(prediction_type="v_prediction"))
     >>> told.prediction, round(told.timestep(told.path.t_at(0.0)), 2)
-    ('v', 258.24)
+    ('v', 258.09)
     """
     config, name = getattr(scheduler, "config", None), type(scheduler).__name__
     if isinstance(scheduler, Convention):
@@ -114,7 +114,7 @@ def convention(scheduler: Any) -> Convention:
     return Convention(path, PREDICTION_TYPES[kind], path.timestep)
 
 
-CLIP_LAM = -9.0  # alpha = 1e-4: entries below are a zero terminal SNR, at which noise says nothing
+CLIP_LAM = -15.0  # alpha^2 = 1e-13: what lies below is a zero terminal SNR
 
 
 def _quarter_log(t: Array) -> Array:
@@ -132,7 +132,7 @@ def grid(scheduler: Any, steps: int) -> grids.Grid:
 
     >>> from diffusers import DDIMScheduler
     >>> grid(DDIMScheduler(), 4).t.round(3)
-    array([0.751, 0.501, 0.251, 0.001, 0.   ])
+    array([0.751, 0.501, 0.251, 0.001, 0.001])
     """
     told = convention(scheduler)
     if type(scheduler).__name__ == "ScoreSdeVeScheduler":
