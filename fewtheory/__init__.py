@@ -58,9 +58,19 @@ NAMES = {
 }
 
 
+NEEDS_MODELS = ("train", "zoo")  # what the extra `models` is for
+
+
 def __getattr__(name: str) -> Any:
     if name in PARTS:
-        return importlib.import_module(f".{name}", __name__)
+        try:
+            return importlib.import_module(f".{name}", __name__)
+        except ModuleNotFoundError as error:
+            if name not in NEEDS_MODELS or (error.name or "").startswith(__name__):
+                raise
+            from .errors import MissingExtra
+
+            raise MissingExtra("models", f"fewtheory.{name}") from error
     if name in NAMES:
         return getattr(importlib.import_module(f".{NAMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

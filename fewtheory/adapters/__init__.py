@@ -15,6 +15,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ..errors import MissingExtra
+
 if TYPE_CHECKING:
     from . import diffusers as diffusers
     from . import torch as torch
@@ -25,7 +27,12 @@ PARTS = ("diffusers", "torch", "transformers")
 
 def __getattr__(name: str) -> Any:
     if name in PARTS:
-        return importlib.import_module(f".{name}", __name__)
+        try:
+            return importlib.import_module(f".{name}", __name__)
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("fewtheory"):
+                raise
+            raise MissingExtra("models", f"{__name__}.{name}") from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
