@@ -11,8 +11,8 @@ compares that with the card.
 
 from __future__ import annotations
 
-from . import data, networks
+from . import data, networks, recipes
 from .data import digits
 from .entry import Entry, load, names, train
 
-__all__ = ["Entry", "data", "digits", "load", "names", "networks", "train"]
+__all__ = ["Entry", "data", "digits", "load", "names", "networks", "recipes", "train"]

@@ -10,7 +10,7 @@ holds them for several seeds: a network trained again is expected within their s
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,16 +32,20 @@ Numbers = dict[str, float]
 
 
 def measure(entry: Entry, classifier: Entry | None = None) -> Numbers:
-    """The numbers of a trained network, by name; digits need the classifier."""
-    rng = torch.Generator().manual_seed(20261126)
+    """The numbers of a trained network, by name; samples of digits need the classifier."""
     with torch.no_grad():
         if entry.name == "digits-classifier":
-            return _classifier(entry, rng)
+            return {**accuracy(entry), **noise_floor(entry)}
         if entry.recipe.as_model is None:
-            return _language(entry)
+            return divergence(entry)
         if entry.recipe.testbed is not None:
-            return _testbed(entry, rng)
-        return _digits(entry, classifier or load("digits-classifier"), rng)
+            return {**excess(entry), **distance(entry)}
+        return {**errors(entry), **frechet(entry, classifier or load("digits-classifier"))}
+
+
+def _draws() -> torch.Generator:
+    """The draws of each number, always the same."""
+    return torch.Generator().manual_seed(20261126)
 
 
 def _noisy(
@@ -66,8 +70,9 @@ def sampled(model: Model, x: torch.Tensor, **cond: Any) -> torch.Tensor:
     return plan.run(model, x * level, **cond)
 
 
-def _digits(entry: Entry, classifier: Entry, rng: torch.Generator) -> Numbers:
-    model, out = entry.model.predicting("data"), Numbers()
+def errors(entry: Entry) -> Numbers:
+    """mean |D - x_0|^2 / d of digits, of their own class where the network knows classes."""
+    model, rng, out = entry.model.predicting("data"), _draws(), Numbers()
     for part in ("train", "held-out"):
         x, label = data.digits(part)
         eps = torch.randn(x.shape, generator=rng)
@@ -76,39 +81,44 @@ def _digits(entry: Entry, classifier: Entry, rng: torch.Generator) -> Numbers:
             if _reaches(model, rho):
                 error = model(*_noisy(model, x, rho, eps), **cond) - x
                 out[f"error {part} at {rho:g}"] = float(error.square().mean())
-    held_out, features = data.digits("held-out"), classifier.network.features
-    real = features(held_out.x).double()  # type: ignore[operator]
-    found = []
-    for _ in range(BLOCKS):
-        x = torch.randn(held_out.x.shape, generator=rng)
-        cond = {} if entry.recipe.null is None else {"class_labels": held_out.label}
-        made = features(sampled(entry.model, x, **cond)).double()  # type: ignore[operator]
-        found.append(float(frechet_distance(made, real)))
-    out["frechet distance"] = float(np.mean(found))
     return out
+
+
+def frechet(entry: Entry, classifier: Entry) -> Numbers:
+    """The Frechet distance of samples to the held-out digits, in the classifier's features."""
+    rng, features = _draws(), _features(classifier)
+    x, label = data.digits("held-out")
+    cond = {} if entry.recipe.null is None else {"class_labels": label}
+    real, found = features(x), []
+    for _ in range(BLOCKS):
+        made = sampled(entry.model, torch.randn(x.shape, generator=rng), **cond)
+        found.append(float(frechet_distance(features(made), real)))
+    return {"frechet distance": float(np.mean(found))}
+
+
+def _features(classifier: Entry) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda x: classifier.network.features(x).double()  # type: ignore[operator]
 
 
 def noise_floor(classifier: Entry) -> Numbers:
     """What real digits give for the Frechet distance, as many at a time as are held out.
 
-    "train": of training digits to the held-out ones; "all": of halves of all digits.
+    Of training digits to the held-out ones, and of disjoint halves of all, whose classes are not
+    in proportion.
     """
-    rng = torch.Generator().manual_seed(20261126)
-    with torch.no_grad():
-        parts = [
-            classifier.network.features(data.digits(p).x).double()  # type: ignore[operator]
-            for p in ("train", "held-out")
-        ]
-    blocks = parts[0][torch.randperm(parts[0].shape[0], generator=rng)].split(BLOCK)
-    own = [float(frechet_distance(b, parts[1])) for b in blocks if b.shape[0] == BLOCK]
-    split = frechet_noise_floor(torch.cat(parts), BLOCK, rng=rng)
-    return {"train": float(np.mean(own)), "all": split.value}
+    rng, features = _draws(), _features(classifier)
+    train, held_out = (features(data.digits(part).x) for part in ("train", "held-out"))
+    blocks = train[torch.randperm(train.shape[0], generator=rng)].split(BLOCK)
+    own = [float(frechet_distance(b, held_out)) for b in blocks if b.shape[0] == BLOCK]
+    halves = frechet_noise_floor(torch.cat([train, held_out]), BLOCK, rng=rng)
+    return {"frechet floor": float(np.mean(own)), "frechet floor of halves": halves.value}
 
 
-def _testbed(entry: Entry, rng: torch.Generator) -> Numbers:
+def excess(entry: Entry) -> Numbers:
+    """mean |D - D*|^2 / d, D* the exact denoiser, beside the least loss, mean |D* - x_0|^2 / d."""
     assert entry.recipe.testbed is not None
     bed, model, out = entry.recipe.testbed(), entry.model.predicting("data"), Numbers()
-    exact = bed.model(model.path, "data")
+    rng, exact = _draws(), bed.model(model.path, "data")
     x = bed.sample(20_000, rng=rng, like=torch.empty(0, dtype=torch.float64))
     eps = torch.randn(x.shape, generator=rng, dtype=torch.float64)
     for rho in RHO:
@@ -117,26 +127,34 @@ def _testbed(entry: Entry, rng: torch.Generator) -> Numbers:
             truth = exact(seen, t)
             out[f"excess at {rho:g}"] = float((model(seen, t) - truth).square().mean())
             out[f"least at {rho:g}"] = float((x - truth).square().mean())
-    made = sampled(entry.model, torch.randn(x.shape, generator=rng)).double()
-    again = bed.sample(x.shape[0], rng=rng, like=x)
-    out["sliced W2"] = sliced_wasserstein(made, x, 64, rng=rng).value
-    out["sliced W2 of exact draws"] = sliced_wasserstein(again, x, 64, rng=rng).value
     return out
 
 
-def _classifier(entry: Entry, rng: torch.Generator) -> Numbers:
+def distance(entry: Entry) -> Numbers:
+    """Sliced W2 of 20,000 samples to exact draws, beside that of other exact draws."""
+    assert entry.recipe.testbed is not None
+    bed, rng = entry.recipe.testbed(), _draws()
+    like = torch.empty(0, dtype=torch.float64)
+    x, again = (bed.sample(20_000, rng=rng, like=like) for _ in range(2))
+    made = sampled(entry.model, torch.randn(x.shape, generator=rng)).double()
+    return {
+        "sliced W2": sliced_wasserstein(made, x, 64, rng=rng).value,
+        "sliced W2 of exact draws": sliced_wasserstein(again, x, 64, rng=rng).value,
+    }
+
+
+def accuracy(entry: Entry) -> Numbers:
+    """The share of held-out digits that the classifier names, clean and with noise."""
+    rng, out = _draws(), Numbers()
     x, label = data.digits("held-out")
-    out = {"accuracy": float((entry.network(x).argmax(1) == label).double().mean())}
-    for rho in (0.5, 1.0, 2.0):
+    for rho in (0.0, 0.5, 1.0, 2.0):
         noisy = x + rho * torch.randn(x.shape, generator=rng)
-        out[f"accuracy at {rho:g}"] = float(
-            (entry.network(noisy, rho).argmax(1) == label).double().mean()
-        )
-    floor = noise_floor(entry)
-    return {**out, "frechet floor": floor["train"], "frechet floor of halves": floor["all"]}
+        right = entry.network(noisy, rho).argmax(1) == label
+        out[f"accuracy at {rho:g}"] = float(right.double().mean())
+    return out
 
 
-def _language(entry: Entry) -> Numbers:
+def divergence(entry: Entry) -> Numbers:
     """KL(source || network) in nats a sequence, by enumeration of all prefixes."""
     from ..adapters.transformers import next_token_law
 

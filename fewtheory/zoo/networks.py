@@ -14,6 +14,8 @@ from torch import nn
 class LevelEmbedding(nn.Module):
     """cos and sin of a level's number at 16 fixed frequencies from 1/4 to 16, (n,) -> (n, 32)."""
 
+    frequencies: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("frequencies", 2.0 ** torch.linspace(-2, 4, 16), persistent=False)
