@@ -1,7 +1,7 @@
-"""Writes the generated parts of README.md: the table of papers and the table on the digits.
+"""Writes the generated parts of README.md: the tables of papers, of the digits and of the zoo.
 
 The papers' state comes from the results of the last `make verify` (results.json), the digits from
-the last `make figures` (paper_figs/digits.json). Run by `make readme`.
+the last `make figures` (paper_figs/digits.json), the zoo from its cards. Run by `make readme`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from fewtheory.verify import claims, suites
 from fewtheory.verify.claims import load
 
 ROOT = Path(__file__).resolve().parents[1]
+WEIGHTS = ROOT / "fewtheory/zoo/weights"
 
 
 def papers(results: list[dict] | None) -> str:
@@ -67,6 +68,37 @@ def digits() -> str:
     return "\n".join(rows)
 
 
+def zoo() -> str:
+    """One row a network: what it is, and the number of its card that says how good it is."""
+    floor = json.loads((WEIGHTS / "digits-classifier.json").read_text())["numbers"]["frechet floor"]
+    rows = ["| network | what it is | parameters | how good |", "| --- | --- | ---: | --- |"]
+    for file in sorted(WEIGHTS.glob("*.json")):
+        card = json.loads(file.read_text())
+        rows.append(
+            f"| `{card['name']}` | {card['about']} | {card['parameters']:,} | "
+            f"{_quality(card['numbers'], floor['value'])} |"
+        )
+    return "\n".join(rows)
+
+
+def _quality(numbers: dict, floor: float) -> str:
+    """The value of the network that is committed, and the standard deviation over seeds."""
+
+    def said(name: str, digits: str) -> str:
+        found = numbers[name]
+        return f"{found['value']:{digits}} (sd {found['sd']:.1g})"
+
+    if "frechet distance" in numbers:
+        return f"Frechet distance {said('frechet distance', '.1f')}; real digits {floor:.1f}"
+    if "sliced W2" in numbers:
+        exact = numbers["sliced W2 of exact draws"]["value"]
+        return f"sliced W2 {said('sliced W2', '.3f')}; exact draws {exact:.3f}"
+    if "KL" in numbers:
+        entropy = numbers["entropy"]["value"]
+        return f"KL {said('KL', '.4f')} nats a sequence, of an entropy of {entropy:.2f}"
+    return f"names {said('accuracy at 0', '.1%')} of held-out digits"
+
+
 def filled(text: str, name: str, body: str) -> str:
     """The text with what stands between the markers of this name replaced."""
     pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
@@ -83,7 +115,8 @@ def main() -> None:
         raise SystemExit("no results.json: run `make verify` first")
     results = json.loads(found.read_text())
     text = filled(readme.read_text(), "papers", papers(results))
-    readme.write_text(filled(text, "digits", digits()))
+    text = filled(text, "digits", digits())
+    readme.write_text(filled(text, "zoo", zoo()))
 
 
 if __name__ == "__main__":

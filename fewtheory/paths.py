@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .arrays import Array, is_numpy, is_torch, namespace, to_numpy
+from .arrays import Array, as_like, is_numpy, is_torch, namespace, to_numpy
 from .errors import fail, finite_array, number, one_of
 
 TINY = 1e-30  # keeps 0/0 out of inverses whose limit is 0; a float32 holds it
@@ -289,7 +289,7 @@ class Table(_VariancePreserving):
         value = g if self.interpolation == "log" else -xp.exp(-2 * g)
         if xp is np:
             return np.interp(value, self._values, times)
-        return xp.asarray(np.interp(to_numpy(value), self._values, times), dtype=g.dtype)
+        return as_like(np.interp(to_numpy(value), self._values, times), g)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from ..errors import fail
 
 Data: TypeAlias = Any  # a testbed, a tensor, a mapping of tensors, or (n, rng) -> batch
 Generators: TypeAlias = Callable[..., torch.Generator]
-EPOCH = 2**32  # keys of epochs lie beyond those of steps
 
 
 def batches(data: Data, batch: int, accelerator: Any) -> Callable[[int, Generators], dict]:
@@ -42,7 +41,7 @@ def batches(data: Data, batch: int, accelerator: Any) -> Callable[[int, Generato
         epoch, place = divmod(step, n // batch)  # an epoch's last rows, short of a batch, are left
         if epoch not in orders:
             orders.clear()
-            rng = generator(EPOCH + epoch, 0)
+            rng = generator(epoch, 0)  # of every process: nothing else here draws for place 0
             orders[epoch] = torch.randperm(n, generator=rng, device=rng.device)
         rows = orders[epoch][place * batch + rank * mine :][:mine]
         return {name: value[rows] for name, value in tensors.items()}

@@ -8,6 +8,7 @@ in Lipman et al. 2023 and Liu et al. 2023.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -17,7 +18,7 @@ from torch import nn
 from ..arrays import standard_normal
 from ..errors import fail, number
 from ..model import MEANING, Level, Model, over_event
-from ..paths import Path
+from ..paths import Path, RectifiedFlow
 from .player import Batch, Player
 
 AsModel: TypeAlias = Callable[[nn.Module], Model]
@@ -26,11 +27,16 @@ Weight: TypeAlias = Callable[[Level], torch.Tensor]
 
 
 def uniform_times(start: float | None = None, end: float | None = None) -> Levels:
-    """t uniform between the path's own ends, or between these."""
+    """t uniform between the path's own ends, or between these (`start` the noisy one)."""
+    for argument, value in {"start": start, "end": end}.items():
+        if value is not None:
+            number("uniform_times", argument, value, 0.0)
 
     def draw(path: Path, n: int, rng: torch.Generator) -> torch.Tensor:
         high = path.start if start is None else start
         low = path.end if end is None else end
+        path.check_t("uniform_times", float(high), "start")
+        path.check_t("uniform_times", float(low), "end")
         return low + (high - low) * torch.rand(n, generator=rng, device=rng.device)
 
     return draw
@@ -38,6 +44,8 @@ def uniform_times(start: float | None = None, end: float | None = None) -> Level
 
 def log_normal(mean: float | int = -1.2, std: float | int = 1.2) -> Levels:
     """log rho = log(sigma / alpha) normal (EDM), cut at the path's range of t."""
+    number("log_normal", "mean", mean, -math.inf)
+    number("log_normal", "std", std, 0.0)
 
     def draw(path: Path, n: int, rng: torch.Generator) -> torch.Tensor:
         z = torch.randn(n, generator=rng, device=rng.device)
@@ -48,8 +56,12 @@ def log_normal(mean: float | int = -1.2, std: float | int = 1.2) -> Levels:
 
 def logit_normal(mean: float | int = 0.0, std: float | int = 1.0) -> Levels:
     """t = 1 / (1 + exp(-z)), z normal (Stable Diffusion 3), for paths on [0, 1]."""
+    number("logit_normal", "mean", mean, -math.inf)
+    number("logit_normal", "std", std, 0.0)
 
     def draw(path: Path, n: int, rng: torch.Generator) -> torch.Tensor:
+        if path.t_max > 1:
+            raise fail("logit_normal", "path", "on [0, 1]", path)
         z = torch.randn(n, generator=rng, device=rng.device)
         return torch.clamp(torch.sigmoid(mean + std * z), path.end, path.start)
 
@@ -57,12 +69,11 @@ def logit_normal(mean: float | int = 0.0, std: float | int = 1.0) -> Levels:
 
 
 def edm_weight(sigma_data: float | int = 0.5) -> Weight:
-    """w = (rho^2 + s^2) / (rho s)^2 for data prediction: each level's loss starts near one."""
+    """w = 1 / s^2 + 1 / rho^2 for data prediction: each level's loss starts near one."""
     s = number("edm_weight", "sigma_data", sigma_data, 1e-12)
 
     def weight(level: Level) -> torch.Tensor:
-        rho2 = (level.sigma / level.alpha) ** 2
-        return (rho2 + s**2) / (rho2 * s**2)
+        return 1 / s**2 + (level.alpha / level.sigma) ** 2
 
     return weight
 
@@ -84,7 +95,7 @@ def regression_loss(
         over_event(c, x0) for c in (level.alpha, level.sigma, *MEANING[model.prediction](level))
     )
     out = model.function(alpha * x0 + sigma * eps, t, **{**model.cond, **cond})
-    error = (out - (a * x0 + b * eps)).square().flatten(1).mean(1)
+    error = (out - (a * x0 + b * eps)).square().reshape(x0.shape[0], -1).mean(1)
     return (error if weight is None else weight(level) * error).mean()
 
 
@@ -115,9 +126,12 @@ def denoising(
     >>> list(players)
     ['denoiser']
     """
-    draw = log_normal() if levels is None else levels
+    for argument, value in {"levels": levels, "weight": weight}.items():
+        if value is not None and not callable(value):
+            raise TypeError(f"denoising: {argument} must be callable or None, got {value!r}")
+    draw, none = log_normal() if levels is None else levels, dict(null or {})
     dropped_share = number("denoising", "drop", drop, 0.0, 1.0)
-    if dropped_share > 0 and not null:
+    if dropped_share > 0 and not none:
         raise fail("denoising", "null", "the conditions that stand for none (drop > 0)", null)
     first = as_model(network)
     if not isinstance(first, Model):
@@ -125,12 +139,16 @@ def denoising(
     path = first.path
 
     def loss(networks: Mapping[str, nn.Module], batch: Batch, rng: torch.Generator) -> torch.Tensor:
-        x0, cond = batch["x"], {name: value for name, value in batch.items() if name != "x"}
-        t = draw(path, x0.shape[0], rng).to(x0.dtype)
+        cond = dict(batch)
+        if "x" not in cond:
+            raise fail("denoising", "a batch", "a mapping with 'x'", list(batch))
+        x0 = cond.pop("x")
+        if unknown := none.keys() - cond.keys():
+            raise fail("denoising", "null", f"among the conditions {list(cond)}", sorted(unknown))
+        t = draw(path, x0.shape[0], rng).to(x0)
         eps = standard_normal(rng, x0.shape, x0)
         if dropped_share > 0:
             dropped = torch.rand(x0.shape[0], generator=rng, device=x0.device) < dropped_share
-            none = {} if null is None else null
             cond = {key: _replaced(v, dropped, none.get(key, v)) for key, v in cond.items()}
         return regression_loss(as_model(networks[name]), x0, t, eps, weight, **cond)
 
@@ -152,8 +170,12 @@ def flow_matching(
     rectified path, where they are one; other arguments as in `denoising`. Raises ValueError for
     another prediction.
     """
-    found = as_model(network).prediction
-    if found not in ("velocity", "flow"):
-        raise fail("flow_matching", "as_model", "a model of the 'velocity' or 'flow'", found)
+    first = as_model(network)
+    if not isinstance(first, Model):
+        raise TypeError(f"flow_matching: as_model must return a Model, got {type(first).__name__}")
+    one = {"velocity", "flow"} if isinstance(first.path, RectifiedFlow) else {"velocity"}
+    if first.prediction not in one:
+        allowed = f"a model of {sorted(one)} on {first.path!r}"
+        raise fail("flow_matching", "as_model", allowed, first.prediction)
     draw = uniform_times() if levels is None else levels
     return denoising(network, as_model, levels=draw, **settings)

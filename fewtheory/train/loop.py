@@ -18,18 +18,17 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast_object_list
 from torch import nn
 
 from ..arrays import Rng, check_rng
-from ..errors import fail, integer, one_of
+from ..errors import fail, integer
 from . import checkpoint
 from .data import Data, batches
+from .hardware import accelerating
 from .log import Record, Window
 from .log import bar as bar_of
-from .player import Mover, Player
-
-PRECISIONS = ("no", "bf16", "fp16")
+from .player import Mover, Player, as_found
 
 
 class Diverged(FloatingPointError):
@@ -39,10 +38,9 @@ class Diverged(FloatingPointError):
     """
 
     def __init__(self, what: str, step: int, player: str, kept: Path | None) -> None:
-        where = "no folder was given, so none was kept" if kept is None else f"it is {kept}"
+        last = "none" if kept is None else str(kept)
         super().__init__(
-            f"fit: step {step}: {what} of player {player!r} is not finite; "
-            f"of the last good checkpoint: {where}"
+            f"fit: step {step}: {what} of player {player!r} is not finite; last checkpoint: {last}"
         )
         self.step, self.player, self.checkpoint = step, player, kept
 
@@ -88,11 +86,12 @@ def fit(
     a batch is a mapping of tensors, a lone tensor is its "x". batch: rows a step, over all
     processes. precision: "no", "bf16" or "fp16" (CUDA only). folder: where checkpoint.pt and
     log.jsonl are written every `checkpoint_every` steps and at the end; a run that finds a
-    checkpoint there goes on from it, with its seed, to the same numbers. progress: a bar.
-    on_record: called with each record of the log. accelerator: accelerate's, for several processes
-    or devices; made here unless given. Only the player that moves records gradients and is in
-    training mode. Global random state is left as it was found. Raises ValueError or TypeError by
-    name before any work, and `Diverged` at the first loss or gradient that is not finite.
+    checkpoint there goes on from it, with its seed, to the same numbers. device: "cpu" or "cuda".
+    progress: a bar. on_record: called with each record of the log. accelerator: accelerate's, for
+    several processes or devices; made here unless given. Only the player that moves records
+    gradients and is in training mode; at the end all are in evaluation mode. Global random state is
+    left as it was found. Raises ValueError or TypeError by name before any work, and `Diverged` at
+    the first loss or gradient that is not finite, or where a weight is not.
 
     >>> import torch
     >>> from fewtheory.train import Player, fit
@@ -105,7 +104,7 @@ def fit(
     >>> round(line.weight.item(), 4)
     3.0
     """
-    _check(players, precision, rng)
+    _check(players, rng)
     for name, value in {
         "steps": steps,
         "batch": batch,
@@ -113,15 +112,14 @@ def fit(
         "log_every": log_every,
     }.items():
         integer("fit", name, value, 1)
-    fresh = not AcceleratorState._shared_state
-    ours = accelerator is None
-    accelerator = accelerator or _accelerator(precision, device)
-    try:
-        run = _Run(players, data, batch, accelerator, _seed_from(rng), folder)
-        return run.to(steps, checkpoint_every, log_every, progress, on_record)
-    finally:
-        if ours and fresh:
-            AcceleratorState._reset_state()  # another run may choose another precision
+    with (
+        accelerating(precision, device, accelerator) as ready,
+        as_found(player.module for player in players.values()),
+    ):
+        run = _Run(players, data, batch, ready, _seed_from(rng, ready), folder)
+        window = Window(run.log, log_every, on_record)
+        run.resume(steps, window)
+        return run.to(steps, checkpoint_every, window, progress)
 
 
 class _Run:
@@ -141,22 +139,10 @@ class _Run:
         self.kept: Path | None = None
         self.draw = batches(data, batch, accelerator)
         self.movers = {name: Mover(player, accelerator) for name, player in players.items()}
-        if folder is not None and checkpoint.file_in(folder).exists():
-            self._resume(folder)
 
-    def to(
-        self,
-        steps: int,
-        checkpoint_every: int,
-        log_every: int,
-        progress: bool,
-        on_record: Callable[[Record], None] | None,
-    ) -> Fitted:
+    def to(self, steps: int, checkpoint_every: int, window: Window, progress: bool) -> Fitted:
         """Move on to this number of steps."""
-        if steps < self.step:
-            raise fail("fit", "steps", f"at least {self.step}, those of the checkpoint", steps)
-        began, window = time.monotonic(), Window(self.log, log_every, on_record)
-        device = self.accelerator.device
+        began, device = time.monotonic(), self.accelerator.device
         forked = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(forked), bar_of(progress and self._first, steps) as show:
             for step in range(self.step, steps):
@@ -167,18 +153,15 @@ class _Run:
                         window.add(name, *self._move(name, mover, batch, place))
                 done = self.step + 1
                 window.close(done, done == steps)
-                if self.folder is not None and (done % checkpoint_every == 0 or done == steps):
-                    self._save(done)
+                if done % checkpoint_every == 0 or done == steps:
+                    self._check_weights()
+                    self._save(done, window)
                 show(done)
-            self.step = steps
-        unwrap = self.accelerator.unwrap_model
-        networks = {
-            name: unwrap(m.prepared, keep_fp32_wrapper=False) for name, m in self.movers.items()
+        networks = {name: m.player.module.eval() for name, m in self.movers.items()}
+        averages = {
+            name: networks[name] if m.average is None else m.average
+            for name, m in self.movers.items()
         }
-        for mover in self.movers.values():
-            mover.free(True)
-            mover.player.module.eval()
-        averages = {name: m.average or networks[name] for name, m in self.movers.items()}
         seconds = time.monotonic() - began
         return Fitted(networks, averages, self.log, steps, seconds, self.kept)
 
@@ -192,12 +175,16 @@ class _Run:
         networks = {
             n: m.prepared if m is mover else m.player.module for n, m in self.movers.items()
         }
-        rng = self._generator(self.step, place + 1, self.accelerator.process_index)
-        self._seed_dropout(rng.initial_seed())
+        key = (self.step, place + 1, self.accelerator.process_index)
+        rng = self._generator(*key)
+        self._seed_dropout(self._word(*key, 1))  # not rng's: masks would copy its draws
         with self.accelerator.autocast():
             loss = mover.player.loss(networks, batch, rng)
         if not isinstance(loss, torch.Tensor) or loss.ndim != 0:
             raise fail("fit", f"the loss of player {name!r}", "a scalar tensor", loss)
+        if not loss.requires_grad:
+            allowed = "differentiable in the player's parameters"
+            raise fail("fit", f"the loss of player {name!r}", allowed, loss)
         value: Any = loss.detach()
         if self.accelerator.num_processes > 1:
             value = self.accelerator.reduce(value, "mean")
@@ -211,8 +198,11 @@ class _Run:
 
     def _generator(self, *key: int) -> torch.Generator:
         """The generator of this (step, player, process)."""
+        return torch.Generator(self.accelerator.device).manual_seed(self._word(*key))
+
+    def _word(self, *key: int) -> int:
         words = np.random.SeedSequence([self.seed, *key]).generate_state(1, np.uint64)
-        return torch.Generator(self.accelerator.device).manual_seed(int(words[0] >> 1))
+        return int(words[0] >> 1)
 
     def _seed_dropout(self, seed: int) -> None:
         """Layers that draw do so from the global generator: the caller's state is forked away."""
@@ -224,68 +214,71 @@ class _Run:
     def _first(self) -> bool:
         return self.accelerator.is_main_process
 
-    def _save(self, done: int) -> None:
+    def _check_weights(self) -> None:
         for name, mover in self.movers.items():
             if not all(bool(torch.isfinite(p).all()) for p in mover.player.module.parameters()):
-                raise Diverged("a weight", done - 1, name, self.kept)
-        if self._first and self.folder is not None:
+                raise Diverged("a weight", self.step, name, self.kept)
+
+    def _save(self, done: int, window: Window) -> None:
+        if self.folder is None:
+            return
+        if self._first:
             scaler = self.accelerator.scaler
             state = {
                 "seed": self.seed,
                 "step": done,
                 "players": {name: mover.state() for name, mover in self.movers.items()},
                 "scaler": None if scaler is None else scaler.state_dict(),
-                "log": self.log,
+                "log": window.state(),
             }
             self.kept = checkpoint.save(self.folder, state)
         self.accelerator.wait_for_everyone()
 
-    def _resume(self, folder: str | os.PathLike[str]) -> None:
-        state = checkpoint.load(folder, self.accelerator.device)
+    def resume(self, steps: int, window: Window) -> None:
+        """Go on from the folder's checkpoint, where there is one."""
+        folder = self.folder
+        if folder is None or not checkpoint.file_in(folder).exists():
+            return
+        state = checkpoint.load(folder)
+        if steps < state["step"]:
+            allowed = f"at least {state['step']}, those of the checkpoint in {folder}"
+            raise fail("fit", "steps", allowed, steps)
         if list(state["players"]) != list(self.movers):
             raise fail(
                 "fit", "players", f"{list(state['players'])}, as in {folder}", [*self.movers]
             )
         for name, mover in self.movers.items():
             try:
-                mover.load(state["players"][name])
-            except (RuntimeError, ValueError, KeyError) as error:
+                mover.check(state["players"][name])
+            except ValueError as error:
                 raise ValueError(
                     f"fit: player {name!r} must fit the checkpoint in {folder}: {error}"
                 ) from None
+        for name, mover in self.movers.items():
+            mover.load(state["players"][name])
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.seed, self.step, self.log = state["seed"], state["step"], state["log"]
+        self.seed, self.step = state["seed"], state["step"]
+        window.load(state["log"], further=steps > self.step)
         self.kept = checkpoint.file_in(folder)
 
 
-def _check(players: Mapping[str, Player], precision: str, rng: Rng) -> None:
+def _check(players: Mapping[str, Player], rng: Rng) -> None:
     if not isinstance(players, Mapping) or not players:
         raise TypeError(f"fit: players must be a mapping of names to Player, got {players!r}")
     for name, player in players.items():
         if not isinstance(player, Player):
             raise TypeError(f"fit: players[{name!r}] must be a Player, got {player!r}")
-    modules = {id(p.module) for p in players.values()}
-    if len(modules) < len(players):
-        raise fail("fit", "players", "of different modules", list(players))
-    one_of("fit", "precision", precision, PRECISIONS)
+    moving = [{id(p) for p in q.module.parameters() if p.requires_grad} for q in players.values()]
+    if len(set().union(*moving)) < sum(map(len, moving)):
+        raise fail("fit", "players", "without a common parameter that moves", list(players))
     check_rng("fit", rng)
 
 
-def _accelerator(precision: str, device: str | torch.device | None) -> Accelerator:
-    on_cpu = device is not None and torch.device(device).type == "cpu"
-    if precision == "fp16" and (on_cpu or not torch.cuda.is_available()):
-        raise fail("fit", "precision", "'no' or 'bf16' on a CPU", precision)
-    try:
-        return Accelerator(mixed_precision=precision, cpu=on_cpu)
-    except ValueError as error:  # one is in use already, with other settings
-        raise ValueError(
-            f"fit: precision={precision!r}, device={device!r} do not fit the Accelerator that is "
-            f"in use; give it as `accelerator` ({error})"
-        ) from None
-
-
-def _seed_from(rng: Rng) -> int:
+def _seed_from(rng: Rng, accelerator: Accelerator) -> int:
+    """One seed for all processes, the first one's."""
     if isinstance(rng, np.random.Generator):
-        return int(rng.integers(2**62))
-    return int(torch.randint(2**62, (), generator=rng, device=rng.device))
+        seed = int(rng.integers(2**62))
+    else:
+        seed = int(torch.randint(2**62, (), generator=rng, device=rng.device))
+    return broadcast_object_list([seed])[0] if accelerator.num_processes > 1 else seed

@@ -7,9 +7,10 @@ their moving average, and the learning rate of a step.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -58,6 +59,8 @@ class Player:
         for name in ("loss", "optimizer"):
             if not callable(getattr(self, name)):
                 raise TypeError(f"Player: {name} must be callable, got {getattr(self, name)!r}")
+        if self.schedule is not None and not callable(self.schedule):
+            raise TypeError(f"Player: schedule must be callable or None, got {self.schedule!r}")
         if not any(p.requires_grad for p in self.module.parameters()):
             raise ValueError("Player: module must have parameters that require a gradient")
         integer("Player", "every", self.every, 1)
@@ -87,6 +90,26 @@ def cosine_decay(steps: int, warmup: int = 0, last: float | int = 0.0) -> Callab
     return factor
 
 
+ACCELERATES = ("forward", "_original_forward", "_is_accelerate_prepared")
+
+
+@contextlib.contextmanager
+def as_found(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """However the run ends: who records gradients, and what accelerate put on a module."""
+    modules = list(modules)
+    before = [{k: m.__dict__[k] for k in ACCELERATES if k in m.__dict__} for m in modules]
+    moving = [p for m in modules for p in m.parameters() if p.requires_grad]
+    try:
+        yield
+    finally:
+        for module, own in zip(modules, before, strict=True):
+            for name in ACCELERATES:
+                module.__dict__.pop(name, None)
+            module.__dict__.update(own)
+        for parameter in moving:
+            parameter.requires_grad_(True)
+
+
 class Mover:
     """A player inside a run: its prepared module, optimizer, average, and what moves."""
 
@@ -105,6 +128,8 @@ class Mover:
             self._averaged += zip(mine.buffers(), theirs.buffers(), strict=True)
         self.optimizer = player.optimizer(self.parameters)
         self.prepared, self.wrapped = accelerator.prepare(player.module, self.optimizer)
+        if self.average is not None:  # several processes start from the first one's weights
+            self.average.load_state_dict(player.module.state_dict())
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
 
     def free(self, moving: bool) -> None:
@@ -130,11 +155,12 @@ class Mover:
             self._accelerator.backward(loss)
             self._accelerator.unscale_gradients(self.wrapped)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm = float(nn.utils.get_total_norm(gradients))
+        total = nn.utils.get_total_norm(gradients)
+        norm = float(total)
         if scaler is None and not math.isfinite(norm):
             return norm, rate
         if self.player.clip is not None:
-            nn.utils.clip_grads_with_norm_(self.parameters, self.player.clip, torch.tensor(norm))
+            nn.utils.clip_grads_with_norm_(self.parameters, self.player.clip, total)
         self.wrapped.step() if scaler is not None else self.optimizer.step()
         if scaler is not None and self.wrapped.step_was_skipped:  # it overflowed: a lower scale
             return 0.0, rate
@@ -163,12 +189,31 @@ class Mover:
             "moves": self.moves,
         }
 
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from what a checkpoint kept."""
+    def check(self, state: Mapping[str, Any]) -> None:
+        """Raise a ValueError unless what a checkpoint kept fits: loading stops half-way."""
+        if missing := self.state().keys() - state.keys():
+            raise ValueError(f"of which {sorted(missing)} is missing")
         if (state["average"] is None) != (self.average is None):
             raise ValueError("with and without a moving average (ema)")
+        kept, mine = _shapes(state["module"]), _shapes(self.player.module.state_dict())
+        if kept != mine:
+            raise ValueError(f"module of {kept.items() - mine.items()}, got {mine}")
+        kept, mine = (
+            [(len(group["params"]), sorted(group)) for group in optimizer["param_groups"]]
+            for optimizer in (state["optimizer"], self.optimizer.state_dict())
+        )
+        if kept != mine:
+            raise ValueError(f"optimizer with the groups {kept}, got {mine}")
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from what a checkpoint kept."""
         self.player.module.load_state_dict(state["module"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.moves = state["moves"]
+
+
+def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor of a module's state."""
+    return {k: tuple(v.shape) for k, v in state.items() if isinstance(v, torch.Tensor)}

@@ -163,19 +163,27 @@ def _digits_and(name: str) -> dict[str, torch.Tensor]:
     return {"x": data.digits().x, name: data.digits().label}
 
 
-def _denoise(recipe: Recipe, network: nn.Module, **more: Any) -> Mapping[str, Player]:
+def _learnt(
+    method: Callable[..., Mapping[str, Player]], recipe: Recipe, network: nn.Module, **more: Any
+) -> Mapping[str, Player]:
+    """The method's players; classes are dropped from a tenth of the rows."""
     drop = {} if recipe.null is None else {"drop": 0.1, "null": recipe.null}
-    assert recipe.as_model is not None
-    return train.denoising(network, recipe.as_model, **drop, **more, **recipe.settings())
+    return method(network, recipe.as_model, **drop, **more, **recipe.settings())
 
 
 def _edm(recipe: Recipe, network: nn.Module) -> Mapping[str, Player]:
     weight = train.edm_weight(network.sigma_data)  # type: ignore[arg-type]
-    return _denoise(recipe, network, weight=weight, levels=train.log_normal(-0.8, 1.4))
+    return _learnt(
+        train.denoising, recipe, network, weight=weight, levels=train.log_normal(-0.8, 1.4)
+    )
 
 
 def _uniform(recipe: Recipe, network: nn.Module) -> Mapping[str, Player]:
-    return _denoise(recipe, network, levels=train.uniform_times())
+    return _learnt(train.denoising, recipe, network, levels=train.uniform_times())
+
+
+def _flow(recipe: Recipe, network: nn.Module) -> Mapping[str, Player]:
+    return _learnt(train.flow_matching, recipe, network)
 
 
 def _classify(recipe: Recipe, network: nn.Module) -> Mapping[str, Player]:
@@ -246,7 +254,7 @@ RECIPES: Mapping[str, Recipe] = {
         "diffusers DiTTransformer2DModel on digits with classes, rectified flow",
         _transformer,
         lambda: _digits_and("class_labels"),
-        _uniform,
+        _flow,
         functools.partial(_diffusers, rectified),
         null={"class_labels": 10},
         steps=5000,
@@ -266,7 +274,7 @@ RECIPES: Mapping[str, Recipe] = {
         "residual MLP on eight Gaussians in the plane, rectified flow, velocity",
         lambda: MLP(2, width=128),
         data.mixture,
-        _uniform,
+        _flow,
         _on(RectifiedFlow(), "velocity"),
         data.mixture,
         steps=5000,

@@ -1,0 +1,30 @@
+"""Training on one thread, whose sums are the same in every run; equality of what runs leave."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """One thread of torch, and what there was before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def _same(a, b):
+    """Whether two states are equal to the last bit, the log's seconds aside."""
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a if k != "seconds")
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(_same(p, q) for p, q in zip(a, b, strict=True))
+    return a == b
+
+
+@pytest.fixture(scope="session")
+def same():
+    """Whether two states are equal to the last bit, the log's seconds aside."""
+    return _same
