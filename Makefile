@@ -43,6 +43,7 @@ figures: .venv/models
 # The README's generated parts, from the last `make verify` and `make figures`.
 readme: .venv/dev
 	$(BIN)/python docs/readme.py
+	$(BIN)/python docs/cards.py
 
 bench: .venv/models
 	$(BIN)/python -m benchmarks

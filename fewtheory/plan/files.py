@@ -17,9 +17,9 @@ FORMAT, VERSION = "fewtheory-plan", 1
 ARRAYS = ("P", "B", "C", "d", "lam", "alpha", "sigma", "t")
 
 
-def save(plan: Plan, file: str | os.PathLike[str]) -> None:
-    """See `Plan.save`."""
-    record: dict[str, Any] = {
+def record(plan: Plan) -> dict[str, Any]:
+    """The plan as plain data that JSON holds to the last bit: what a file or a config stores."""
+    out: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "name": plan.name,
@@ -30,8 +30,8 @@ def save(plan: Plan, file: str | os.PathLike[str]) -> None:
     for name in ARRAYS:
         value = getattr(plan, name)
         flat = [v if np.isfinite(v) else repr(float(v)) for v in value.ravel().tolist()]
-        record[name] = {"shape": list(value.shape), "values": flat}
-    write_whole(file, json.dumps(record, allow_nan=False) + "\n")
+        out[name] = {"shape": list(value.shape), "values": flat}
+    return out
 
 
 def _plain(value: Any) -> Any:
@@ -45,20 +45,12 @@ def _plain(value: Any) -> Any:
     return repr(value)
 
 
-def load(file: str | os.PathLike[str]) -> Plan:
-    """Read a plan written by `Plan.save`.
-
-    Raises ValueError that names the file and the field for anything else. A loaded plan has no
-    `family`: give one to `Plan.order`.
-    """
+def from_record(record: Any, where: str) -> Plan:
+    """The plan of a record; a ValueError names `where` and the field for anything else."""
 
     def bad(field: str, why: str) -> ValueError:
-        return ValueError(f"load: {os.fspath(file)}: field {field!r} {why}")
+        return ValueError(f"{where}: field {field!r} {why}")
 
-    try:
-        record = json.loads(FilePath(file).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"load: {os.fspath(file)}: not a plan file (not JSON: {error})") from None
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise bad("format", f"must be {FORMAT!r}")
     if record.get("version") != VERSION:
@@ -81,13 +73,27 @@ def load(file: str | os.PathLike[str]) -> Plan:
     settings = record.get("settings")
     if not isinstance(settings, dict):
         raise bad("settings", "must be an object")
+    facts = {"name": record["name"], "prediction": record["prediction"], "settings": settings}
     try:
-        return Plan(
-            **arrays,
-            name=record["name"],
-            prediction=record["prediction"],
-            hooks=hooks,
-            settings=settings,
-        )
+        return Plan(**arrays, **facts, hooks=hooks)
     except ValueError as error:
-        raise ValueError(f"load: {os.fspath(file)}: {error}") from None
+        raise ValueError(f"{where}: {error}") from None
+
+
+def save(plan: Plan, file: str | os.PathLike[str]) -> None:
+    """See `Plan.save`."""
+    write_whole(file, json.dumps(record(plan), allow_nan=False) + "\n")
+
+
+def load(file: str | os.PathLike[str]) -> Plan:
+    """Read a plan written by `Plan.save`.
+
+    Raises ValueError that names the file and the field for anything else. A loaded plan has no
+    `family`: give one to `Plan.order`.
+    """
+    where = f"load: {os.fspath(file)}"
+    try:
+        found = json.loads(FilePath(file).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{where}: not a plan file (not JSON: {error})") from None
+    return from_record(found, where)

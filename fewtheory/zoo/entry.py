@@ -93,6 +93,7 @@ def train(
     seed: int = 0,
     device: str | None = None,
     steps: int | None = None,
+    log_every: int = 100,
     progress: bool = False,
     on_record: Callable[[dict[str, Any]], None] | None = None,
 ) -> Path:
@@ -113,6 +114,7 @@ def train(
         batch=recipe.batch,
         device=device,
         folder=Path(folder) / f"{name}-training",
+        log_every=log_every,
         progress=progress,
         on_record=on_record,
     )

@@ -9,7 +9,7 @@ import torch
 
 import fewtheory as ft
 from fewtheory.adapters.diffusers import Convention, convention, grid, model
-from fewtheory.adapters.diffusers.convention import PREDICTION_TYPES, t_of
+from fewtheory.adapters.diffusers.convention import PREDICTION_TYPES
 
 TABLED = ["DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler", "EulerDiscreteScheduler"]
 FLOWS = ["FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"]
@@ -22,7 +22,7 @@ def test_a_table_of_betas_gives_its_own_levels_and_entries(name, kind):
     told = convention(scheduler)
     assert told.prediction == PREDICTION_TYPES[kind]
     entry = np.array([0, 17, 500, 999])
-    t = t_of(told, entry)
+    t = told.timestep.inverse(entry)
     assert np.allclose(told.timestep(t), entry, rtol=0, atol=1e-9)
     alpha2 = scheduler.alphas_cumprod.double().numpy()[entry]
     assert np.allclose(told.path.alpha(t) ** 2, alpha2, rtol=1e-12, atol=0)
@@ -56,6 +56,34 @@ def test_preconditioning_is_the_schedulers_own(kind):
         assert torch.allclose(told.read_output(out, x, sigma), meant, rtol=1e-13, atol=1e-13)
         noise = scheduler.precondition_noise(value)
         assert told.timestep(sigma) == pytest.approx(float(noise), rel=1e-14)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # of diffusers, on NumPy 2
+def test_continuous_v_prediction_is_preconditioned_with_unit_data():
+    """Stable Video's: its own step's denoised sample, x / (sigma^2 + 1) - sigma out / sqrt(..)."""
+    scheduler = diffusers.EulerDiscreteScheduler(
+        timestep_type="continuous",
+        prediction_type="v_prediction",
+        use_karras_sigmas=True,
+        sigma_min=0.002,
+        sigma_max=700.0,
+    )
+    told = convention(scheduler)
+    assert told.path.t_min == pytest.approx(0.002, rel=1e-6)  # its sigmas are float32
+    assert told.path.t_max == pytest.approx(700.0, rel=1e-6)
+    scheduler.set_timesteps(3)
+    t, x, out = scheduler.timesteps[0], torch.tensor([[2.0, -300.0]]), torch.tensor([[0.5, -1.5]])
+    sigma = float(scheduler.sigmas[0])
+    assert told.timestep(sigma) == pytest.approx(float(t), rel=1e-6)
+    shown = scheduler.scale_model_input(x, t)
+    assert torch.allclose(told.scale_input(x, sigma), shown, rtol=1e-5, atol=0)
+    meant = scheduler.step(out, t, x).pred_original_sample
+    assert torch.allclose(told.read_output(out, x, sigma), meant, rtol=1e-5, atol=1e-5)
+
+
+def test_continuous_noise_prediction_is_refused():
+    with pytest.raises(ValueError, match="got 'EulerDiscreteScheduler'"):
+        convention(diffusers.EulerDiscreteScheduler(timestep_type="continuous"))
 
 
 def test_a_zero_terminal_snr_is_cut_off():
@@ -124,7 +152,7 @@ class Speaks(torch.nn.Module):
         self.exact, self.told = bed.model(told.path, told.prediction), told
 
     def forward(self, x, timestep, **cond):
-        t = torch.as_tensor(t_of(self.told, timestep.double().numpy()), dtype=x.dtype)
+        t = torch.as_tensor(self.told.timestep.inverse(timestep.double().numpy()), dtype=x.dtype)
         if self.told.sigma_data is None:
             return type("Out", (), {"sample": self.exact(x, t)})()
         state = x / self.told.scale_input(torch.ones_like(x), t)

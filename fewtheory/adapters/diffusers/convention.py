@@ -8,15 +8,13 @@ and it stays true when the sampler is replaced: that part is read here.
 | --- | --- | --- |
 | a table of betas (`alphas_cumprod`) | `Table` | the entry, 0 .. N - 1, fractions between |
 | flow matching | `RectifiedFlow` | N t |
-| EDM, preconditioned | `EDM` | log(sigma) / 4 |
+| EDM, preconditioned; continuous v (Stable Video) | `EDM` | log(sigma) / 4 |
 | cosine EDM (Stable Audio) | `EDM` | 2 arctan(sigma) / pi |
 | variance exploding (score SDE) | `EDM` | sigma |
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +23,9 @@ import numpy as np
 from ...arrays import Array
 from ...errors import fail
 from ...model import over_event
-from ...paths import EDM, Path, RectifiedFlow, Table, apply_elementwise
+from ...paths import EDM, Path, RectifiedFlow, Table
 from ...plan import grids
+from .units import Affine, Arctan, QuarterLog, Units
 
 PREDICTION_TYPES = {
     "epsilon": "noise",
@@ -40,14 +39,14 @@ PREDICTION_TYPES = {
 class Convention:
     """How the network of a scheduler is called and what its output means.
 
-    path, prediction: of the network as a Model; timestep: from the path's t to the network's time;
+    path, prediction: of the network as a Model; timestep: the units in which it takes the path's t;
     sigma_data, sign: of an EDM network, which sees c_in x and whose output F means x_0 = c_skip x +
     sign c_out F; None for the others, whose output is the prediction itself.
     """
 
     path: Path
     prediction: str
-    timestep: Callable[[Array], Array]
+    timestep: Units
     sigma_data: float | None = None
     sign: int = 1
 
@@ -92,18 +91,23 @@ def convention(scheduler: Any) -> Convention:
         return scheduler.convention
     kind = config.get("prediction_type", None)
     if name.startswith("FlowMatch") or kind == "flow_prediction" or config.get("use_flow_sigmas"):
-        total = config["num_train_timesteps"]
-        return Convention(RectifiedFlow(), PREDICTION_TYPES.get(kind, "flow"), lambda t: t * total)
+        units = Affine(config["num_train_timesteps"])
+        return Convention(RectifiedFlow(), PREDICTION_TYPES.get(kind, "flow"), units)
     if name.startswith(("EDM", "Cosine")):
-        cosine = name.startswith("Cosine")
         path = EDM(config["sigma_min"], config["sigma_max"])
-        units = _arctan if cosine else _quarter_log
+        units = Arctan() if name.startswith("Cosine") else QuarterLog()
         sign = -1 if kind == "v_prediction" else 1
         return Convention(path, "data", units, config["sigma_data"], sign)
+    if config.get("timestep_type") == "continuous" and kind == "v_prediction":
+        # v prediction in EDM's coordinates is its preconditioning with sigma_data = 1
+        a = scheduler.alphas_cumprod.double()  # where the config names no ends, the table's
+        low, high = (float((1 / a[i] - 1) ** 0.5) for i in (0, -1))
+        path = EDM(config["sigma_min"] or low, config["sigma_max"] or high)
+        return Convention(path, "data", QuarterLog(), 1.0, -1)
     if name == "ScoreSdeVeScheduler":
-        return Convention(EDM(config["sigma_min"], config["sigma_max"]), "score", lambda t: t)
+        return Convention(EDM(config["sigma_min"], config["sigma_max"]), "score", Affine(1.0))
     table = getattr(scheduler, "alphas_cumprod", None)
-    if table is None or kind not in PREDICTION_TYPES:
+    if table is None or kind not in PREDICTION_TYPES or config.get("timestep_type") == "continuous":
         raise fail(
             "convention",
             "scheduler",
@@ -111,18 +115,10 @@ def convention(scheduler: Any) -> Convention:
             name,
         )
     path = Table(np.asarray(table, dtype=np.float64), clip_lam=CLIP_LAM)
-    return Convention(path, PREDICTION_TYPES[kind], path.timestep)
+    return Convention(path, PREDICTION_TYPES[kind], Affine(path.entries, -1.0))
 
 
 CLIP_LAM = -15.0  # alpha^2 = 1e-13: what lies below is a zero terminal SNR
-
-
-def _quarter_log(t: Array) -> Array:
-    return apply_elementwise(lambda xp, s: 0.25 * xp.log(s), t)
-
-
-def _arctan(t: Array) -> Array:
-    return apply_elementwise(lambda xp, s: xp.atan(s) * (2 / math.pi), t)
 
 
 def grid(scheduler: Any, steps: int) -> grids.Grid:
@@ -140,18 +136,6 @@ def grid(scheduler: Any, steps: int) -> grids.Grid:
     own = type(scheduler).from_config(scheduler.config)
     own.set_timesteps(steps)
     network_times = np.unique(np.asarray(own.timesteps, dtype=np.float64))[::-1]
-    t = np.clip(t_of(told, network_times), told.path.t_min, told.path.t_max)  # float32 timesteps
+    t = told.timestep.inverse(network_times)
+    t = np.clip(t, told.path.t_min, told.path.t_max)  # timesteps are float32
     return grids.at_lams(told.path, told.path.lam(t)).to_clean()
-
-
-def t_of(told: Convention, network_times: np.ndarray) -> np.ndarray:
-    """The path's t at which the network takes these times: the inverse of `timestep`."""
-    if isinstance(told.path, Table):
-        return (network_times + 1) / told.path.entries
-    if isinstance(told.path, RectifiedFlow):
-        return network_times / told.timestep(1.0)
-    if told.timestep is _quarter_log:
-        return np.exp(4 * network_times)
-    if told.timestep is _arctan:
-        return np.tan(network_times * (math.pi / 2))
-    return network_times
