@@ -70,14 +70,16 @@ def sampled(model: Model, x: torch.Tensor, **cond: Any) -> torch.Tensor:
     return plan.run(model, x * level, **cond)
 
 
-def errors(entry: Entry) -> Numbers:
+def errors(
+    entry: Entry, parts: Sequence[str] = ("train", "held-out"), levels: Sequence[float] = RHO
+) -> Numbers:
     """mean |D - x_0|^2 / d of digits, of their own class where the network knows classes."""
     model, rng, out = entry.model.predicting("data"), _draws(), Numbers()
     for part in ("train", "held-out"):
         x, label = data.digits(part)
         eps = torch.randn(x.shape, generator=rng)
         cond = {} if entry.recipe.null is None else {"class_labels": label}
-        for rho in RHO:
+        for rho in levels if part in parts else ():
             if _reaches(model, rho):
                 error = model(*_noisy(model, x, rho, eps), **cond) - x
                 out[f"error {part} at {rho:g}"] = float(error.square().mean())
@@ -114,14 +116,14 @@ def noise_floor(classifier: Entry) -> Numbers:
     return {"frechet floor": float(np.mean(own)), "frechet floor of halves": halves.value}
 
 
-def excess(entry: Entry) -> Numbers:
+def excess(entry: Entry, levels: Sequence[float] = RHO) -> Numbers:
     """mean |D - D*|^2 / d, D* the exact denoiser, beside the least loss, mean |D* - x_0|^2 / d."""
     assert entry.recipe.testbed is not None
     bed, model, out = entry.recipe.testbed(), entry.model.predicting("data"), Numbers()
     rng, exact = _draws(), bed.model(model.path, "data")
     x = bed.sample(20_000, rng=rng, like=torch.empty(0, dtype=torch.float64))
     eps = torch.randn(x.shape, generator=rng, dtype=torch.float64)
-    for rho in RHO:
+    for rho in levels:
         if _reaches(model, rho):
             seen, t = _noisy(model, x, rho, eps)
             truth = exact(seen, t)

@@ -142,25 +142,21 @@ def test_a_card_says_how_its_network_came_about(name):
         assert number["sd"] == pytest.approx(np.std(number["seeds"], ddof=1))
 
 
-CHEAP = {
-    "digits-mlp": card.errors,
-    "digits-unet": card.errors,
-    "digits-unet-v": card.errors,
-    "digits-dit": card.errors,
-    "mixture-mlp": card.excess,
-    "mixture-mlp-flow": card.excess,
-    "product-mlp": card.excess,
-    "digits-classifier": card.accuracy,
-    "source-llama": card.divergence,
-}
+def some_numbers(loaded):
+    """Those of the card that take a second or two."""
+    if loaded.name in ON_TESTBEDS:
+        return card.excess(loaded, levels=(0.2, 2.0))
+    if loaded.name in DENOISERS:
+        return card.errors(loaded, parts=("held-out",), levels=(0.2, 2.0))
+    return card.accuracy(loaded) if "classifier" in loaded.name else card.divergence(loaded)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_committed_network_has_the_numbers_of_its_card(name):
     loaded = ft.zoo.load(name)
     with torch.no_grad():
-        found = CHEAP[name](loaded)
-    assert found
+        found = some_numbers(loaded)
+    assert len(found) >= 2
     for key, value in found.items():  # float32 on another processor: a few of 1e-7 a layer
         assert value == pytest.approx(loaded.card["numbers"][key]["value"], rel=1e-3), key
 
@@ -175,7 +171,7 @@ def test_a_network_on_a_testbed_is_near_the_exact_denoiser(name):
 
 @pytest.mark.parametrize("name", [n for n in DENOISERS if n.startswith("digits")])
 def test_samples_of_digits_are_nearer_than_those_of_a_gaussian_fit(name):
-    """The Frechet distance beside its floor, and beside the Gaussian with the digits' moments."""
+    """At most half the Frechet distance of the Gaussian with the digits' mean and covariance."""
     from fewtheory.metrics import frechet_distance
 
     classifier = ft.zoo.load("digits-classifier").network
@@ -187,7 +183,7 @@ def test_samples_of_digits_are_nearer_than_those_of_a_gaussian_fit(name):
             classifier.features(x.reshape(-1, 1, 8, 8)).double() for x in (drawn, held_out)
         )
     gaussian = float(frechet_distance(made, real))
-    assert ft.zoo.load(name).card["numbers"]["frechet distance"]["mean"] < 0.25 * gaussian
+    assert ft.zoo.load(name).card["numbers"]["frechet distance"]["mean"] < gaussian / 2
 
 
 @pytest.mark.parametrize("name", CONDITIONAL)
