@@ -23,7 +23,7 @@ import fewtheory as ft
     ("absent", "use", "needed_for"),
     [
         ({"accelerate"}, "ft.train", "fewtheory.train"),
-        ({"accelerate"}, "ft.zoo", "fewtheory.zoo"),
+        ({"accelerate"}, "ft.zoo", "fewtheory.train"),
         ({"diffusers"}, "ft.adapters.diffusers", "fewtheory.adapters.diffusers"),
         ({"torch"}, "ft.adapters.transformers", "fewtheory.adapters.transformers"),
     ],

@@ -64,8 +64,8 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> Entry:
 
     Raises ValueError for an unknown name and FileNotFoundError where it was not trained.
 
-    >>> load("mixture-mlp").model
-    Model(path=EDM(sigma_min=0.002, sigma_max=80.0), prediction='data')
+    >>> load("mixture-mlp").model.path
+    EDM(sigma_min=0.002, sigma_max=80.0)
     """
     one_of("zoo.load", "name", name, RECIPES)
     from safetensors.torch import load_file
