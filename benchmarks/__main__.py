@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import flow, mixture, pipeline, startup, step
+from . import flow, gpu, mixture, pipeline, startup, step
 
-for benchmark in (startup, step, pipeline, mixture, flow):
+for benchmark in (startup, step, pipeline, mixture, flow, gpu):
     benchmark.main()

@@ -1,9 +1,10 @@
 """A plan inside a diffusers pipeline: what its scheduler costs beside the network that it drives.
 
-A small UNet is called bare, ten times, and then by DDPMPipeline with the plan of DPM-Solver++(2M),
-with diffusers' own multistep scheduler of the same solver, and with DDIM. What is above the bare
-network is the pipeline's loop, the same for all, and the scheduler: timed by itself too, with a
-network that gives back what it is shown, since the difference of two large times is mostly noise.
+The zoo's digits UNet is called bare, ten times, and then by DDPMPipeline with the plan of
+DPM-Solver++(2M), with diffusers' own multistep scheduler of the same solver, and with DDIM. What is
+above the bare network is the pipeline's loop, the same for all, and the scheduler: timed by itself
+too, with a network that gives back what it is shown, since the difference of two large times is
+mostly noise.
 """
 
 from __future__ import annotations
@@ -24,24 +25,9 @@ from .timing import medians, show
 STEPS = 10
 
 
-def network(diffusers: Any) -> torch.nn.Module:
-    """Two levels of one block, 8 x 8."""
-    torch.manual_seed(0)
-    return diffusers.UNet2DModel(
-        sample_size=8,
-        in_channels=3,
-        out_channels=3,
-        layers_per_block=1,
-        block_out_channels=(32, 64),
-        norm_num_groups=8,
-        down_block_types=("DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D"),
-    ).eval()
-
-
 def bare(unet: torch.nn.Module, batch: int, times: torch.Tensor):
     """The network at the same times, and nothing else."""
-    x = torch.randn(batch, 3, 8, 8)
+    x = torch.randn(batch, 1, 8, 8)
 
     @torch.no_grad()
     def call():
@@ -59,13 +45,14 @@ def drawing(pipeline: Any, batch: int):
 
 
 def schedulers(diffusers: Any) -> dict[str, Any]:
-    """The plan, and what it stands beside."""
-    ddim = diffusers.DDIMScheduler(clip_sample=False)
+    """The plan, and what it stands beside, each with the network's own betas and prediction."""
+    trained = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
+    ddim = diffusers.DDIMScheduler(clip_sample=False, **trained)
     grid = ft.adapters.diffusers.grid(ddim, STEPS)
     plan = ft.samplers.dpm_solver_pp(grid.path, grid, order=2)
     return {
         "fewtheory plan, DPM-Solver++(2M)": ft.adapters.diffusers.scheduler(plan, ddim),
-        "diffusers DPMSolverMultistepScheduler": diffusers.DPMSolverMultistepScheduler(),
+        "diffusers DPMSolverMultistepScheduler": diffusers.DPMSolverMultistepScheduler(**trained),
         "diffusers DDIMScheduler": ddim,
     }
 
@@ -76,7 +63,7 @@ def main() -> None:
         print("\npipeline: diffusers is not installed")
         return
     diffusers = importlib.import_module("diffusers")
-    unet, made = network(diffusers), schedulers(diffusers)
+    unet, made = ft.zoo.load("digits-unet-v").network, schedulers(diffusers)
     free = copy.deepcopy(unet)
     free.forward = lambda x, t: SimpleNamespace(sample=x)
     times = next(iter(made.values())).timesteps
@@ -90,7 +77,7 @@ def main() -> None:
             warnings.simplefilter("ignore", DeprecationWarning)
             took = {name: v / STEPS for name, v in medians(runs, rounds=rounds).items()}
             above = {name: v / STEPS for name, v in medians(alone, rounds=100).items()}
-        show(f"a step of DDPMPipeline on ({batch}, 3, 8, 8), torch CPU", took, "the bare network")
+        show(f"a step of DDPMPipeline on ({batch}, 1, 8, 8), torch CPU", took, "the bare network")
         print("  without the network, and as a share of it:")
         for name, value in above.items():
             share = value / took["the bare network"]

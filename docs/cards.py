@@ -25,7 +25,7 @@ This page is made from the cards in `fewtheory/zoo/weights` by `make readme`."""
 
 def page() -> str:
     """The page."""
-    cards = [json.loads(f.read_text()) for f in sorted(WEIGHTS.glob("*.json"))]
+    cards = [json.loads(f.read_text(encoding="utf-8")) for f in sorted(WEIGHTS.glob("*.json"))]
     return "\n\n".join([HEAD, *(section(card) for card in cards)]) + "\n"
 
 
@@ -75,4 +75,4 @@ def _table(numbers: dict) -> list[str]:
 
 
 if __name__ == "__main__":
-    (ROOT / "docs/zoo.md").write_text(page())
+    (ROOT / "docs/zoo.md").write_text(page(), encoding="utf-8")

@@ -12,17 +12,21 @@ from torch import nn
 
 
 class LevelEmbedding(nn.Module):
-    """cos and sin of a level's number at 16 fixed frequencies from 1/4 to 16, (n,) -> (n, 32)."""
+    """cos and sin of a level's number at 16 fixed frequencies from 1/4 to 16, (n,) -> (n, 32).
 
-    frequencies: torch.Tensor
+    Taken in the dtype of the level, which is wide, and returned in that of the module.
+    """
+
+    own: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("frequencies", 2.0 ** torch.linspace(-2, 4, 16), persistent=False)
+        self.register_buffer("own", torch.zeros(()), persistent=False)  # has the module's dtype
 
     def forward(self, c: torch.Tensor) -> torch.Tensor:
-        angles = c[:, None] * self.frequencies.to(c.dtype)
-        return torch.cat([angles.cos(), angles.sin()], dim=1)
+        frequencies = 2.0 ** torch.linspace(-2, 4, 16, dtype=c.dtype, device=c.device)
+        angles = c[:, None] * frequencies
+        return torch.cat([angles.cos(), angles.sin()], dim=1).to(self.own.dtype)
 
 
 class ResidualBlock(nn.Module):
@@ -86,7 +90,7 @@ class EDMPreconditioned(nn.Module):
         s = self.sigma_data
         column = sigma.reshape(-1, *[1] * (x.ndim - 1))
         total = (column**2 + s**2).sqrt()
-        out = self.network(x / total, sigma.log() / 4, label)
+        out = self.network((x / total).to(x.dtype), sigma.log() / 4, label)
         return (s / total) ** 2 * x + (column * s / total) * out
 
 

@@ -31,8 +31,8 @@ class Recipe:
     """One network: `network()` makes it, `as_model` (denoisers only) says what it means, and
     `players(network)` how it learns from `data()`; then steps, batch, learning rate.
 
-    about: one line for its card; testbed: the law that it learns, None for the digits; null: the
-    conditions that stand for no class, None where it knows none.
+    about: one line for its card; testbed: the law that it learns, None for the digits; shape: of
+    one event; null: the conditions that stand for no class, None where it knows none.
     """
 
     about: str
@@ -41,6 +41,7 @@ class Recipe:
     players: Callable[[Recipe, nn.Module], Mapping[str, Player]]
     as_model: Callable[..., Model] | None = None
     testbed: Callable[[], Any] | None = None
+    shape: tuple[int, ...] = (1, 8, 8)
     null: Mapping[str, Any] | None = None
     steps: int = 3000
     batch: int = 128
@@ -267,6 +268,7 @@ RECIPES: Mapping[str, Recipe] = {
         _edm,
         _on(EDM(), "data"),
         data.mixture,
+        (2,),
         steps=5000,
         batch=512,
     ),
@@ -277,6 +279,7 @@ RECIPES: Mapping[str, Recipe] = {
         _flow,
         _on(RectifiedFlow(), "velocity"),
         data.mixture,
+        (2,),
         steps=5000,
         batch=512,
     ),
@@ -288,8 +291,9 @@ RECIPES: Mapping[str, Recipe] = {
         # not noise: off by 1% at rho = 150, where VP begins, it is off by more than the data's size
         _on(VPLinear(), "v"),
         data.product,
+        (16,),
         steps=5000,
-        batch=512,
+        batch=256,
     ),
     "digits-classifier": Recipe(
         "convolutional classifier of digits with noise",
@@ -304,6 +308,7 @@ RECIPES: Mapping[str, Recipe] = {
         lambda: _sequences,
         _next_token,
         testbed=data.source,
+        shape=(8,),
         steps=1500,
         batch=512,
     ),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import importlib.util
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -186,6 +190,27 @@ def test_samples_of_digits_are_nearer_than_those_of_a_gaussian_fit(name):
     assert ft.zoo.load(name).card["numbers"]["frechet distance"]["mean"] < gaussian / 2
 
 
+@pytest.mark.parametrize("name", DENOISERS)
+def test_half_precision_is_off_by_as_much_more_as_its_eps(name):
+    """Errors of rounding scale with eps: bfloat16 against float32, both against float64."""
+    loaded = ft.zoo.load(name)
+    shape = (16, *loaded.recipe.shape)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    t = loaded.model.path.t_at(0.0)
+    out = {}
+    with torch.no_grad():
+        for dtype in (torch.bfloat16, torch.float32, torch.float64):
+            network = copy.deepcopy(loaded.network).to(dtype)
+            out[dtype] = dataclasses.replace(loaded, network=network).model(x, t)
+    assert all(o.dtype == torch.float64 for o in out.values())
+    wide, narrow = (
+        float((out[d] - out[torch.float64]).square().mean().sqrt())
+        for d in (torch.float32, torch.bfloat16)
+    )
+    ratio = torch.finfo(torch.bfloat16).eps / torch.finfo(torch.float32).eps  # 65,536
+    assert ratio / 20 < narrow / wide < 20 * ratio
+
+
 @pytest.mark.parametrize("name", CONDITIONAL)
 def test_a_network_with_classes_draws_the_class_that_is_asked(name):
     loaded, classifier = ft.zoo.load(name), ft.zoo.load("digits-classifier").network
@@ -211,6 +236,14 @@ def test_the_classifier_guides_a_network_without_classes():
         made = card.sampled(guided, noise)
         named = classifier(made).argmax(1)
     assert int((named == label).sum()) >= 30  # by chance 4; P(30 or more) < 1e-20
+
+
+def test_the_page_of_cards_is_that_of_the_cards():
+    root = Path(__file__).parents[2]
+    spec = importlib.util.spec_from_file_location("docs_cards", root / "docs/cards.py")
+    writer = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(writer)
+    assert (root / "docs/zoo.md").read_text(encoding="utf-8") == writer.page(), "`make readme`"
 
 
 def test_what_is_no_denoiser_is_no_model():
