@@ -20,6 +20,9 @@ pixel, of images in [-1, 1], on the 1,437 digits of the training split and the 3
 out. On a testbed the excess is mean |D - D*|^2 / d, D* the exact denoiser: it is what the
 network's loss has above the least one, mean |D* - x_0|^2 / d, which stands beside it.
 
+The Frechet distance is that of 360 samples to the 360 held-out digits, in the 32 features of the
+classifier, a mean of four; its floor is what 360 training digits give in place of samples.
+
 This page is made from the cards in `fewtheory/zoo/weights` by `make readme`."""
 
 
@@ -40,21 +43,19 @@ def section(card: dict) -> str:
             f", {split['train']:,} and {split['held-out']} held out (split seed {split['seed']})"
         )
     facts = [
-        f"{card['about'][0].upper()}{card['about'][1:]}; {card['parameters']:,} parameters.",
-        f"Data: {data}. {card['steps']:,} steps of {card['batch']}; committed: seed "
-        f"{card['seeds'][0]}, of {seeds}.",
-        f"Train it: `{card['command']}`, {_minutes(card)}.",
+        f"- {card['about']}; {card['parameters']:,} parameters",
+        f"- data: {data}; {card['steps']:,} steps of {card['batch']} rows",
+        f"- seeds {seeds}; the weights are those of seed {card['seeds'][0]}",
+        f"- `{card['command']}`, {card['minutes on two cores']} minutes on two cores",
     ]
     others = [f"- {name}: {_said(n)}" for name, n in numbers.items() if not _level(name)]
-    return "\n".join([f"## {card['name']}", "", *facts, "", *others, *_table(numbers)])
-
-
-def _minutes(card: dict) -> str:
-    return f"about {card['minutes on two cores']:.0f} minutes on two cores"
+    return "\n".join([f"## {card['name']}", "", *facts, *others, *_table(numbers)])
 
 
 def _said(number: dict) -> str:
-    return f"{number['value']:.4g} ({number['sd']:.1g})"
+    """The value, and its spread over seeds where it has one."""
+    spread = f" ({number['sd']:.1g})" if number["sd"] > 1e-9 * abs(number["mean"]) else ""
+    return f"{number['value']:.4g}{spread}"
 
 
 def _level(name: str) -> re.Match[str] | None:

@@ -87,7 +87,10 @@ def errors(
 
 
 def frechet(entry: Entry, classifier: Entry) -> Numbers:
-    """The Frechet distance of samples to the held-out digits, in the classifier's features."""
+    """The Frechet distance of samples to the held-out digits, in the classifier's features.
+
+    Beside it what training digits in their place give: a distance of finite samples is never 0.
+    """
     rng, features = _draws(), _features(classifier)
     x, label = data.digits("held-out")
     cond = {} if entry.recipe.null is None else {"class_labels": label}
@@ -95,7 +98,8 @@ def frechet(entry: Entry, classifier: Entry) -> Numbers:
     for _ in range(BLOCKS):
         made = sampled(entry.model, torch.randn(x.shape, generator=rng), **cond)
         found.append(float(frechet_distance(features(made), real)))
-    return {"frechet distance": float(np.mean(found))}
+    floor = noise_floor(classifier)["frechet floor"]
+    return {"frechet distance": float(np.mean(found)), "frechet floor": floor}
 
 
 def _features(classifier: Entry) -> Callable[[torch.Tensor], torch.Tensor]:
