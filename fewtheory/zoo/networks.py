@@ -1,6 +1,7 @@
-"""The zoo's own networks: a residual MLP, EDM's preconditioning, and a digit classifier.
+"""The zoo's networks: a residual MLP, EDM's preconditioning and a digit classifier of its own.
 
-The UNet and the transformer of the zoo are diffusers' own classes with a small config.
+The UNet, the transformer and the language model are the classes of diffusers and transformers with
+a small config.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ import math
 
 import torch
 from torch import nn
+
+LEAST = math.exp(-8)  # added to a classifier's rho, so that clean digits have a level too
+BOS = 4  # the token before every sequence of the source
 
 
 class LevelEmbedding(nn.Module):
@@ -133,4 +137,60 @@ class DigitClassifier(nn.Module):
             return torch.autograd.grad(chosen, seen)[0]
 
 
-LEAST = math.exp(-8)  # added to rho, so that clean digits have a level too
+def unet(classes: int | None = None) -> nn.Module:
+    """diffusers' UNet2DModel for digits: two levels, attention in the lower one."""
+    from diffusers.models.unets.unet_2d import UNet2DModel
+
+    return UNet2DModel(
+        sample_size=8,
+        in_channels=1,
+        out_channels=1,
+        layers_per_block=1,
+        block_out_channels=(32, 64),
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=16,
+        norm_num_groups=8,
+        num_class_embeds=classes,
+    )
+
+
+def transformer() -> nn.Module:
+    """diffusers' DiTTransformer2DModel for digits: 16 patches, four blocks of width 96."""
+    from diffusers.models.embeddings import LabelEmbedding
+    from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
+
+    network = DiTTransformer2DModel(
+        num_attention_heads=4,
+        attention_head_dim=24,
+        in_channels=1,
+        out_channels=1,
+        num_layers=4,
+        sample_size=8,
+        patch_size=2,
+        num_embeds_ada_norm=10,
+        norm_num_groups=4,
+    )
+    for part in network.modules():
+        if isinstance(part, LabelEmbedding):  # each block would drop labels by itself
+            part.dropout_prob = 0.0
+    return network
+
+
+def language_model() -> nn.Module:
+    """transformers' LlamaForCausalLM of two layers, for four tokens and `BOS`."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=5,
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=16,
+            bos_token_id=BOS,
+            eos_token_id=None,
+            pad_token_id=None,
+        )
+    )

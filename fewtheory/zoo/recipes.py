@@ -19,11 +19,10 @@ from ..adapters import torch as any_module
 from ..model import Model
 from ..paths import EDM, RectifiedFlow, VPLinear
 from ..train.player import Player
-from . import data
-from .networks import MLP, DigitClassifier, EDMPreconditioned
+from . import data, networks
+from .networks import BOS, MLP, DigitClassifier, EDMPreconditioned
 
 SIGMA_DATA = 0.5  # of the digits, scaled to [-1, 1] and about a mean: EDM's own value
-BOS = 4  # the token before every sequence of the source
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,62 +54,6 @@ class Recipe:
             "ema": 0.998,
             "clip": 1.0,
         }
-
-
-def _unet(classes: int | None) -> nn.Module:
-    from diffusers.models.unets.unet_2d import UNet2DModel
-
-    return UNet2DModel(
-        sample_size=8,
-        in_channels=1,
-        out_channels=1,
-        layers_per_block=1,
-        block_out_channels=(32, 64),
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-        attention_head_dim=16,
-        norm_num_groups=8,
-        num_class_embeds=classes,
-    )
-
-
-def _transformer() -> nn.Module:
-    from diffusers.models.embeddings import LabelEmbedding
-    from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
-
-    network = DiTTransformer2DModel(
-        num_attention_heads=4,
-        attention_head_dim=24,
-        in_channels=1,
-        out_channels=1,
-        num_layers=4,
-        sample_size=8,
-        patch_size=2,
-        num_embeds_ada_norm=10,
-        norm_num_groups=4,
-    )
-    for part in network.modules():
-        if isinstance(part, LabelEmbedding):  # each block would drop labels by itself
-            part.dropout_prob = 0.0
-    return network
-
-
-def _language_model() -> nn.Module:
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=5,
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            max_position_embeddings=16,
-            bos_token_id=BOS,
-            eos_token_id=None,
-            pad_token_id=None,
-        )
-    )
 
 
 @functools.cache
@@ -234,7 +177,7 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "digits-unet": Recipe(
         "diffusers UNet2DModel on digits with classes, DDPM's table, noise prediction",
-        lambda: _unet(11),
+        lambda: networks.unet(classes=11),
         lambda: _digits_and("class_labels"),
         _uniform,
         functools.partial(_diffusers, ddpm),
@@ -244,7 +187,7 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "digits-unet-v": Recipe(
         "diffusers UNet2DModel on digits, cosine table, v prediction",
-        lambda: _unet(None),
+        networks.unet,
         _digits_alone,
         _uniform,
         functools.partial(_diffusers, cosine),
@@ -253,7 +196,7 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "digits-dit": Recipe(
         "diffusers DiTTransformer2DModel on digits with classes, rectified flow",
-        _transformer,
+        networks.transformer,
         lambda: _digits_and("class_labels"),
         _flow,
         functools.partial(_diffusers, rectified),
@@ -304,7 +247,7 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "source-llama": Recipe(
         "transformers LlamaForCausalLM on a second-order Markov source",
-        _language_model,
+        networks.language_model,
         lambda: _sequences,
         _next_token,
         testbed=data.source,
