@@ -86,7 +86,8 @@ def _quality(numbers: dict, floor: float) -> str:
 
     def said(name: str, digits: str) -> str:
         found = numbers[name]
-        return f"{found['value']:{digits}} (sd {found['sd']:.1g})"
+        spread = f"{found['sd']:.1%}" if digits.endswith("%") else f"{found['sd']:.1g}"
+        return f"{found['value']:{digits}} (sd {spread})"
 
     if "frechet distance" in numbers:
         return f"Frechet distance {said('frechet distance', '.1f')}; real digits {floor:.1f}"
