@@ -26,6 +26,8 @@ from .card import expected, measure, spread
 from .data import HELD_OUT, SPLIT_SEED
 from .entry import WEIGHTS, load, names, train
 
+MAY_MISS = 2  # of a card's numbers: 20 intervals of 99% all hold in four cases of five
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns 0 if all is well, 1 where a check fails, 2 for misuse."""
@@ -90,14 +92,17 @@ def _check(arguments: Any) -> int:
     _train(arguments)
     found = measure(load(arguments.name, arguments.into))
     outside = 0
-    print(f"{'number':28} {'found':>10} {'expected (99.9%)':>25}")
+    print(f"{'number':28} {'found':>10} {'expected (99%)':>25}")
     for name, value in found.items():
         low, high = expected(known["numbers"][name])
         inside = low <= value <= high
         outside += not inside
         print(f"{name:28} {value:10.5f} {low:12.5f} {high:12.5f} {'' if inside else ' outside'}")
-    print("as its card says" if outside == 0 else f"{outside} numbers are not as the card says")
-    return int(outside > 0)
+    print(
+        f"{outside} of {len(found)} numbers lie outside: {'' if outside <= MAY_MISS else 'not '}"
+        "as the card says"
+    )
+    return int(outside > MAY_MISS)
 
 
 def _card(arguments: Any) -> int:

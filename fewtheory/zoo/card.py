@@ -179,7 +179,7 @@ def spread(numbers: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Any]]:
     return out
 
 
-def expected(entry: Mapping[str, Any], level: float = 0.001) -> tuple[float, float]:
+def expected(entry: Mapping[str, Any], level: float = 0.01) -> tuple[float, float]:
     """The interval in which one more network's number falls with probability 1 - level.
 
     mean -+ t sd sqrt(1 + 1/k), for k normal numbers: Student's t with k - 1 degrees of freedom.
