@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..arrays import Array, as_like, is_torch, to_numpy
@@ -69,11 +70,10 @@ def model(
             free = {**given, **{name: rows(v, n, x.device) for name, v in (null or {}).items()}}
             u = torch.cat([u, u])
             given = {name: _both(free[name], given.get(name)) for name in free}
-        out = tensor_of(module(u, times(timestep, t, u), **given))
+        out = tensor_of(module(u, times(timestep, t, u), **given)).to(x.dtype)
         if w != 1:
             without, with_cond = out.chunk(2)
             out = without + w * (with_cond - without)
-        out = out.to(x.dtype)
         return out if read_output is None else read_output(out, x, t)
 
     return Model(function, path, prediction, cond)
@@ -90,13 +90,13 @@ def times(timestep: Callable[[Array], Array] | None, t: Array, x: torch.Tensor) 
 
 
 def rows(value: Any, n: int, device: torch.device) -> Any:
-    """A condition with one row a sample: numbers are repeated, tensors moved, the rest left."""
+    """A condition with one row a sample: numbers are repeated, arrays moved, the rest left."""
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, (int, float)):
         return torch.full((n,), value, device=device)
-    if isinstance(value, torch.Tensor):
-        value = value.to(device)
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        value = torch.as_tensor(value, device=device)
         return value.expand(n, *value.shape[1:]) if value.ndim and value.shape[0] == 1 else value
     return value
 

@@ -62,6 +62,12 @@ def test_a_condition_that_is_one_number_stands_for_all_rows(x):
     assert module.seen["scale"].is_floating_point()
 
 
+def test_conditions_may_be_numpy_arrays_as_the_state_may():
+    module = Recorder()
+    model(module, PATH)(np.ones((4, 3)), 0.5, class_labels=np.arange(4))
+    assert torch.equal(module.seen["class_labels"], torch.arange(4))
+
+
 def test_conditions_of_a_call_override_those_of_the_model(x):
     module, labels = Recorder(), torch.tensor([0, 1, 2, 3])
     model(module, PATH, class_labels=3)(x, 0.5, class_labels=labels)
@@ -86,6 +92,21 @@ def test_guidance_is_the_affine_combination_of_two_calls_in_one(x):
     expected = without + 2.5 * (with_label - without)
     assert torch.equal(adapted(x, torch.full((4,), 0.5, dtype=x.dtype), label=labels), expected)
     assert calls == [8]
+
+
+def test_guidance_is_combined_in_the_states_dtype(x):
+    """The two outputs are a bfloat16's; their combination, seven times their difference, is not."""
+
+    class Labelled(Recorder):
+        def forward(self, x, t, label):
+            return self.w * x * (1 + label[:, None])
+
+    adapted = model(Labelled(torch.bfloat16), PATH, guidance=7.0, null={"label": 0}, label=2)
+    half = (x.to(torch.bfloat16) / 2).double()
+    with torch.no_grad():
+        found = adapted(x, 0.5)
+    three = (half.to(torch.bfloat16) * 3).double()
+    assert torch.equal(found, half + 7 * (three - half))
 
 
 def test_guidance_equals_guided_of_two_models(x):
