@@ -182,12 +182,13 @@ def spread(numbers: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Any]]:
 def expected(entry: Mapping[str, Any], level: float = 0.01) -> tuple[float, float]:
     """The interval in which one more network's number falls with probability 1 - level.
 
-    mean -+ t sd sqrt(1 + 1/k), for k normal numbers: Student's t with k - 1 degrees of freedom;
-    and room for float32's roundings, in which numbers that are no network's may differ.
+    exp of mean -+ t sd sqrt(1 + 1/k) of the logarithms, for k log-normal numbers: Student's t with
+    k - 1 degrees of freedom; and room for float32's roundings, in which numbers that are no
+    network's may differ.
     """
     from scipy.stats import t as student
 
-    k = len(entry["seeds"])
-    half = float(student.ppf(1 - level / 2, k - 1)) * entry["sd"] * math.sqrt(1 + 1 / k)
-    half += 1e-5 * abs(entry["mean"])
-    return entry["mean"] - half, entry["mean"] + half
+    logs = np.log(entry["seeds"])
+    k = len(logs)
+    half = float(student.ppf(1 - level / 2, k - 1) * logs.std(ddof=1)) * math.sqrt(1 + 1 / k) + 1e-5
+    return math.exp(logs.mean() - half), math.exp(logs.mean() + half)
