@@ -37,9 +37,7 @@ def accelerating(
         found = given or _made(precision, kind == "cpu")
         own = found.mixed_precision
         if precision not in ("no", own):
-            raise fail(
-                "fit", "precision", f"{found.mixed_precision!r}, the Accelerator's", precision
-            )
+            raise fail("fit", "precision", f"{own!r}, the Accelerator's", precision)
         if kind not in (None, found.device.type):
             raise fail("fit", "device", f"{found.device.type!r}, the Accelerator's", kind)
         yield found

@@ -121,11 +121,13 @@ class Mover:
             self.average.to(accelerator.device)
         self.parameters = [p for p in player.module.parameters() if p.requires_grad]
         player.module.to(accelerator.device)
-        self._averaged: list[tuple[torch.Tensor, torch.Tensor]] = []
+        pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
         if self.average is not None:  # parameters and buffers, tied weights once
             mine, theirs = self.average, player.module
-            self._averaged += zip(mine.parameters(), theirs.parameters(), strict=True)
-            self._averaged += zip(mine.buffers(), theirs.buffers(), strict=True)
+            pairs += zip(mine.parameters(), theirs.parameters(), strict=True)
+            pairs += zip(mine.buffers(), theirs.buffers(), strict=True)
+        self._floating = [pair for pair in pairs if pair[0].is_floating_point()]
+        self._counted = [pair for pair in pairs if not pair[0].is_floating_point()]
         self.optimizer = player.optimizer(self.parameters)
         self.prepared, self.wrapped = accelerator.prepare(player.module, self.optimizer)
         if self.average is not None:  # several processes start from the first one's weights
@@ -173,12 +175,11 @@ class Mover:
             return
         weight = 1 - min(self.player.ema, (1 + self.moves) / (10 + self.moves))
         with torch.no_grad():
-            floating = [(a, v) for a, v in self._averaged if a.is_floating_point()]
+            # private, but what torch's own AveragedModel calls: one kernel for all tensors
             lerp = torch._foreach_lerp_  # type: ignore[reportPrivateImportUsage]
-            lerp([a for a, _ in floating], [v for _, v in floating], weight)
-            for mine, value in self._averaged:
-                if not mine.is_floating_point():  # a count of batches, say
-                    mine.copy_(value)
+            lerp([a for a, _ in self._floating], [v for _, v in self._floating], weight)
+            for mine, value in self._counted:  # of batches, say
+                mine.copy_(value)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""

@@ -1,9 +1,10 @@
 """The zoo's commands.
 
-python -m fewtheory.zoo                     what there is
-python -m fewtheory.zoo train NAME          train one, into ./zoo (resumes if it was stopped)
-python -m fewtheory.zoo check NAME          train one with a fresh seed, compare with its card
-python -m fewtheory.zoo card NAME DIR...    make a card from trainings with several seeds
+- `python -m fewtheory.zoo`: what there is
+- `python -m fewtheory.zoo train NAME`: train one, into ./zoo (resumes if it was stopped)
+- `python -m fewtheory.zoo check NAME`: train one with a fresh seed, compare with its card
+- `python -m fewtheory.zoo card NAME DIR...`: make a card from trainings with several seeds
+- `python -m fewtheory.zoo time NAME...`: write into cards how long training takes here
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from ..samplers import dpm_solver_pp
 from ..testbeds.autoregressive import chain_kl
 from . import data
 from .entry import Entry, load
+from .networks import DigitClassifier
 
 RHO = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # levels, as noise to signal
 STEPS = 24  # of the solver that samples: third order, its error far below that of the networks
@@ -103,7 +104,9 @@ def frechet(entry: Entry, classifier: Entry) -> Numbers:
 
 
 def _features(classifier: Entry) -> Callable[[torch.Tensor], torch.Tensor]:
-    return lambda x: classifier.network.features(x).double()  # type: ignore[operator]
+    network = classifier.network
+    assert isinstance(network, DigitClassifier)
+    return lambda x: network.features(x).double()
 
 
 def noise_floor(classifier: Entry) -> Numbers:

@@ -56,7 +56,6 @@ class Recipe:
         }
 
 
-@functools.cache
 def ddpm() -> Any:
     """The scheduler of the digits UNet: DDPM's linear betas, noise prediction."""
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
@@ -64,7 +63,6 @@ def ddpm() -> Any:
     return DDPMScheduler(num_train_timesteps=1000, beta_schedule="linear")
 
 
-@functools.cache
 def cosine() -> Any:
     """The scheduler of the second UNet: the cosine table, v prediction."""
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
@@ -72,7 +70,6 @@ def cosine() -> Any:
     return DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
 
 
-@functools.cache
 def rectified() -> Any:
     """The scheduler of the digits transformer: flow matching, times of 0 to 1000."""
     from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
@@ -83,20 +80,17 @@ def rectified() -> Any:
 
 
 def _diffusers(scheduler: Callable[[], Any], network: nn.Module, **given: Any) -> Model:
-    return _diffusers_model(network, _convention(scheduler), **given)
+    from ..adapters import diffusers
+
+    return diffusers.model(network, _convention(scheduler), **given)
 
 
 @functools.cache
 def _convention(scheduler: Callable[[], Any]) -> Any:
-    from ..adapters.diffusers import convention
+    """Read once: a training makes a Model at each step."""
+    from ..adapters import diffusers
 
-    return convention(scheduler())
-
-
-def _diffusers_model(network: nn.Module, convention: Any, **given: Any) -> Model:
-    from ..adapters.diffusers import model
-
-    return model(network, convention, **given)
+    return diffusers.convention(scheduler())
 
 
 def _digits_alone() -> torch.Tensor:
@@ -116,10 +110,9 @@ def _learnt(
 
 
 def _edm(recipe: Recipe, network: nn.Module) -> Mapping[str, Player]:
-    weight = train.edm_weight(network.sigma_data)  # type: ignore[arg-type]
-    return _learnt(
-        train.denoising, recipe, network, weight=weight, levels=train.log_normal(-0.8, 1.4)
-    )
+    assert isinstance(network, EDMPreconditioned)
+    weight, levels = train.edm_weight(network.sigma_data), train.log_normal(-0.8, 1.4)
+    return _learnt(train.denoising, recipe, network, weight=weight, levels=levels)
 
 
 def _uniform(recipe: Recipe, network: nn.Module) -> Mapping[str, Player]:

@@ -104,7 +104,8 @@ def record(told: Convention) -> dict[str, Any]:
     """The convention as plain data. Raises ValueError for units of time that have no record."""
     if type(told.path) not in PATHS.values():
         raise fail("scheduler", "like", "on one of the package's paths", told.path)
-    names = [f.name for f in dataclasses.fields(told.path) if f.init]  # type: ignore[arg-type]
+    path: Any = told.path  # each of PATHS is a dataclass, which their base does not say
+    names = [f.name for f in dataclasses.fields(path) if f.init]
     return {
         "path": told.path.name,
         "values": {name: _plain(getattr(told.path, name)) for name in names},
