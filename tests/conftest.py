@@ -52,6 +52,15 @@ def rng():
 
 
 @pytest.fixture
+def one_thread():
+    """One thread of torch, and what there was before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def own_checks():
     """Lets bad arguments through to the package's own checks: the type checker would be first."""
     config.update("jaxtyping_disable", True)

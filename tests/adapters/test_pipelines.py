@@ -39,13 +39,9 @@ PLANS = {
 every_plan = pytest.mark.parametrize("make", list(PLANS.values()), ids=list(PLANS))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small networks on many threads wait for one another."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+# small networks on many threads wait for one another
+pytestmark = pytest.mark.usefixtures("one_thread")
+LATENTS = {"height": 8, "width": 8, "output_type": "latent", "return_dict": False}
 
 
 def seeded(seed=3):
@@ -220,16 +216,9 @@ def test_stable_diffusion_3(make, tmp_path):
     pipe.scheduler = scheduler(plan, pipe.scheduler)
 
     def call(pipe):
-        return pipe(
-            **text,
-            latents=x,
-            height=8,
-            width=8,
-            guidance_scale=1.0,
-            num_inference_steps=plan.nfe,
-            output_type="latent",
-            return_dict=False,
-        )[0]
+        return pipe(**text, **LATENTS, latents=x, guidance_scale=1.0, num_inference_steps=plan.nfe)[
+            0
+        ]
 
     latents, again = drawn_again(pipe, tmp_path, call)
     assert torch.equal(again, latents)
@@ -264,15 +253,7 @@ def test_flux(make, tmp_path):
     text = {"prompt_embeds": normal(1, 3, 16), "pooled_prompt_embeds": normal(1, 8)}
 
     def call(pipe):
-        return pipe(
-            **text,
-            latents=x,
-            height=8,
-            width=8,
-            num_inference_steps=plan.nfe,
-            output_type="latent",
-            return_dict=False,
-        )[0]
+        return pipe(**text, **LATENTS, latents=x, num_inference_steps=plan.nfe)[0]
 
     latents, again = drawn_again(pipe, tmp_path, call)
     assert torch.equal(again, latents)

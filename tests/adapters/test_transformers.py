@@ -377,8 +377,7 @@ def test_training_mode_changes_no_law_and_stays(network):
     law.log_prob(STATES)
     law.sample(5, rng=np.random.default_rng(0))
     assert [m.training for m in network.modules()] == modes
-    assert True in modes
-    assert False in modes
+    assert set(modes) == {True, False}  # both were there to be lost
 
 
 def test_the_mode_comes_back_after_an_error(network):
@@ -391,7 +390,7 @@ def test_the_mode_comes_back_after_an_error(network):
 
 def test_no_global_random_state_is_read_or_set_and_no_gradient_recorded(network):
     def states():
-        return torch.get_rng_state().tolist(), pickle.dumps(np.random.get_state())  # noqa: NPY002
+        return torch.get_rng_state().tolist(), pickle.dumps(np.random.get_state())  # noqa: NPY002 (it is watched)
 
     before = states()
     law = next_token_law(network.train(), L)

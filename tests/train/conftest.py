@@ -5,12 +5,8 @@ import torch
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """One thread of torch, and what there was before afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _on_one_thread(one_thread):
+    """Every test here."""
 
 
 def _same(a, b):

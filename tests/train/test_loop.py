@@ -199,7 +199,7 @@ def test_a_generator_gives_its_next_run_another_seed(same):
 
 
 def global_state():
-    return torch.get_rng_state().tolist(), repr(np.random.get_state())  # noqa: NPY002
+    return torch.get_rng_state().tolist(), repr(np.random.get_state())  # noqa: NPY002 (it is watched)
 
 
 @pytest.mark.parametrize("last", [5, None], ids=["finished", "diverged"])
