@@ -88,8 +88,11 @@ def test_labels_move_the_mlp_and_none_is_a_class_of_its_own():
     torch.nn.init.normal_(net.outer.weight, generator=torch.Generator().manual_seed(0))
     x, t = torch.ones(5, 2), torch.full((5,), 0.5)
     out = net(x, t, torch.tensor([-1, 0, 1, 2, 2]))
-    assert len(torch.unique(out, dim=0)) == 4
-    assert torch.equal(out[0], net(x, t)[0])
+    apart = (
+        torch.cdist(out, out) > 1e-3
+    )  # equal rows may differ by roundings, by their place in the batch
+    assert torch.equal(~apart, torch.tensor([-1, 0, 1, 2, 2]) == torch.tensor([[-1, 0, 1, 2, 2]]).T)
+    torch.testing.assert_close(out[0], net(x, t)[0])
 
 
 def test_an_mlp_without_classes_refuses_labels():
