@@ -1,8 +1,7 @@
 """The order of convergence of a sampler, from its coefficients alone.
 
-The error of a plan against the exact flow is (I - B J)^{-1} Delta[m] to first order, where
-Delta_i[f] = sum_j b_ij f(lam_j) - int_{lam_0}^{lam_i} e^{-(lam_i - tau)} f(tau) dtau in canonical
-coordinates. So three families of numbers decide orders up to four: the quadrature error of the
+The error of a plan against the exact flow is (I - B J)^{-1} Delta[m] to first order, where Delta[f]
+is the plan's error on the forced equation y' = -y + f(lam) in canonical coordinates. So three families of numbers decide orders up to four: the quadrature error of the
 output, its coupling through the stages (which quadrature alone misses), and the coupling twice.
 The smallest slope under refinement is the order. For stochastic plans the weak order is read off
 the exact law on Gaussian data instead. Sheet `plan-algebra`, "Order from the coefficients".
@@ -11,7 +10,7 @@ the exact law on Gaussian data instead. Sheet `plan-algebra`, "Order from the co
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,33 +76,70 @@ def order(family: Callable[[int], Plan], parts: tuple[int, ...] | None = None) -
     return OrderReport(p, "weak" if weak else "ode", slopes, tuple(q.nodes - 1 for q in plans))
 
 
-def defects(plan: Plan) -> dict[str, np.ndarray]:
-    """|quadrature|, |coupling| and |double coupling| of the output, a norm for each end of the
-    grid.
+def defects(
+    plan: Plan,
+    first: int = 1,
+    at: Sequence[int] | None = None,
+    families: Mapping[str, tuple[complex, ...]] = RATES,
+) -> dict[str, np.ndarray]:
+    """|quadrature|, |coupling| and |double coupling| of the plan, a norm for each family of rates.
 
-    Each is relative to the size of the exact integral.
+    first: the nodes before it are exact (1: the start alone), so that a warm-up does not count;
+    at: the nodes at which the errors are taken (the output). Each is relative to the size of the
+    exact solution of y' = -y + f, which is f / (1 + kappa) for f = exp(kappa lam).
     """
-    tab = plan.canonical()
-    if tab.a.ndim > 1:
+    nodes = np.array([plan.nodes - 1] if at is None else at)
+    last = int(nodes.max())
+    P, B, lam = canonical_steps(plan, first, last)
+    span = (lam - lam[first - 1])[:, None]
+    rates = np.concatenate([np.array(r) for r in families.values()])
+    f = np.exp(rates * span)
+    exact = f / (1 + rates)
+    delta = _continued(P, B @ f[:last], exact, first) - exact
+    size = np.abs(exact[nodes]) + np.abs(B[nodes][:, :, None] * f[:last]).max(axis=1)
+    found: dict[str, list[np.ndarray]] = {name: [] for name in MEASURES}
+    found["quadrature"].append(delta[nodes])
+    for omega in COUPLINGS:
+        J = np.exp(omega * span[:last])
+        once = _continued(P, B @ (J * delta[:last]), 0 * f, first)
+        twice = _continued(P, B @ (J * once[:last]), 0 * f, first)
+        found["coupling"].append(once[nodes])
+        found["double coupling"].append(twice[nodes])
+    split = (-1, len(nodes), len(families), len(rates) // len(families))
+    return {
+        name: np.linalg.norm((np.abs(values) / size).reshape(split), axis=(0, 3)).mean(axis=0)
+        for name, values in found.items()
+    }
+
+
+def canonical_steps(
+    plan: Plan, first: int, last: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """P and B of y = u / alpha in data prediction and lam, up to node `last`.
+
+    Only what the rows from `first` on refer to must have alpha > 0; other earlier nodes are left
+    out of P and B.
+    """
+    if plan._event_axes():
         raise fail("order", "plan", "free of elementwise coefficients", plan)
-    lam, b = tab.lam, tab.B
-    span = lam - lam[0]
-    out: dict[str, list[float]] = {name: [] for name in MEASURES}
-    for rates in RATES.values():
-        found: dict[str, list[float]] = {name: [] for name in MEASURES}
-        for rate in rates:
-            f = np.exp(rate * span[:-1])
-            exact = np.exp(rate * span) * -np.expm1(-(1 + rate) * span) / (1 + rate)
-            delta = b @ f - exact
-            size = float(np.abs(exact[-1])) + float(np.abs(b[-1] * f).max())
-            found["quadrature"].append(abs(delta[-1]) / size)
-            for omega in COUPLINGS:
-                bJ = b * np.exp(omega * span[:-1])
-                found["coupling"].append(abs(bJ[-1] @ delta[:-1]) / size)
-                found["double coupling"].append(abs(bJ[-1] @ (bJ[:-1] @ delta[:-1])) / size)
-        for name, values in found.items():
-            out[name].append(float(np.linalg.norm(values)))
-    return {name: np.array(values) for name, values in out.items()}
+    plan._require_linear("order")
+    data = plan.predicting("data")
+    P, B = data.P[: last + 1, : last + 1], data.B[: last + 1, :last]
+    used = np.any(P[first:] != 0, axis=0) | np.append(np.any(B[first:] != 0, axis=0), True)
+    used[first - 1 :] = True
+    if np.any(plan.alpha[: last + 1][used] <= 0):
+        raise fail("order", "plan", "one with alpha > 0 at its nodes", plan.alpha)
+    alpha = np.where(used, plan.alpha[: last + 1], 1.0)[:, None]
+    lam = np.where(used, plan.lam[: last + 1], plan.lam[first - 1])
+    return P * alpha[:, 0] / alpha, B / alpha, lam
+
+
+def _continued(P: np.ndarray, source: np.ndarray, start: np.ndarray, first: int) -> np.ndarray:
+    """y_i = sum_j P_ij y_j + source_i, from the values that `start` gives before `first`."""
+    y = start.astype(np.complex128)
+    for i in range(first, len(y)):
+        y[i] = P[i, :i] @ y[:i] + source[i]
+    return y
 
 
 def weak_defects(plan: Plan) -> dict[str, np.ndarray]:

@@ -1,0 +1,125 @@
+"""The order of the rule that a sampler repeats: by its coefficients, and by what it does.
+
+A named order is a promise about the step that recurs. So the nodes of the first quarter of a run
+are put on the exact solution (no warm-up counts) and the error is taken at nine tenths of it (no
+last step counts), for a number of steps, its double and its quadruple. The algebra decides from the
+coefficients (`plan.order`), the measurement from a bimodal law whose flow map is exact. Stochastic
+samplers have a weak order instead, that of the mean and the variance on Gaussian data, which are
+exact too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..paths import EDM
+from ..plan import Plan
+from ..plan.order import canonical_steps, defects, weak_defects
+from ..testbeds import mixture_1d
+from .recovered import Recovered
+
+BED = mixture_1d([0.4, 0.6], [-1.0, 1.5], [0.5, 0.3])  # the sheets' bimodal law
+RHO = EDM(1e-9, 1e9)  # rho = sigma / alpha of any path
+GENTLE = {"gentle": (0.4 + 0.3j, -0.3 + 0.4j, 0.5j)}  # asymptotic at a scheduler's own step sizes
+POINTS = 32  # quantiles of x_T at which the flow map is compared
+QUARTER, HALF, NINE_TENTHS = 0.25, 0.5, 0.9
+
+
+@dataclass(frozen=True)
+class MeasuredOrder:
+    """Orders of the recurring rule. algebra: an integer; measured: the slope; kind "ode" or "weak".
+
+    slopes: the smallest slope of each measure of the algebra; errors: the measured ones at these
+    numbers of steps, root mean squares in units of x_0.
+    """
+
+    algebra: int
+    measured: float
+    kind: str
+    slopes: dict[str, float]
+    steps: tuple[int, ...]
+    errors: tuple[float, ...]
+
+
+def rule_order(runs: Sequence[Recovered], at_handed: bool) -> MeasuredOrder:
+    """The order of three runs, each of twice as many steps as the one before.
+
+    at_handed: judge the network at the levels that it is told (where the sampler's own beliefs
+    are no levels of a grid), instead of those in which the sampler believes.
+    """
+    plans = [r.plan if at_handed else r.rule.plan for r in runs]
+    firsts, ends = [max(1, int(QUARTER * r.probe.nfe)) for r in runs], [_ends(r) for r in runs]
+    steps = tuple(r.steps for r in runs)
+    if any(p.stochastic for p in plans):
+        cut = [upto(p, int(e[-1])) for p, e in zip(plans, ends, strict=True)]
+        series = [{"law": np.hypot(*weak_defects(p).values())} for p in cut]
+        slopes = _slopes(series)
+        errors = tuple(float(np.linalg.norm(m["law"])) for m in series)
+        lowest = min(slopes.values(), default=math.inf)
+        return MeasuredOrder(_integer(lowest), lowest, "weak", slopes, steps, errors)
+    each = list(zip(plans, firsts, ends, strict=True))
+    slopes = _slopes([defects(p, f, e, GENTLE) for p, f, e in each])
+    errors = tuple(flow_error(p, f, e) for p, f, e in each)
+    measured = _slopes([{"flow": np.array([e])} for e in errors]).get("flow", math.inf)
+    algebra = _integer(min(slopes.values(), default=math.inf))
+    return MeasuredOrder(algebra, measured, "ode", slopes, steps, errors)
+
+
+def _integer(slope: float) -> int:
+    return 99 if math.isinf(slope) else max(0, math.floor(slope + 0.5))
+
+
+def _slopes(series: list[dict[str, np.ndarray]]) -> dict[str, float]:
+    """For each measure the smallest slope of three, extrapolated; those at rounding are left out."""
+    out = {}
+    for name in series[0]:
+        first, second, third = (m[name] for m in series)
+        usable = np.isfinite(third) & (third > 1e-12)
+        if usable.any():
+            one, two = np.log2(first / second), np.log2(second / third)
+            out[name] = float(np.min((2 * two - one)[usable]))
+    return out
+
+
+def _ends(run: Recovered) -> np.ndarray:
+    """The nodes at which errors are taken: those that the sampler continues, from one half on."""
+    n, principal = run.probe.nfe, run.rule.principal
+    inside = principal[(principal > HALF * n) & (principal <= NINE_TENTHS * n)]
+    return inside if inside.size else np.array([n])
+
+
+def upto(plan: Plan, last: int) -> Plan:
+    """The plan that ends at this node."""
+    keep, rows = last + 1, slice(last + 1)
+    levels = {k: getattr(plan, k)[rows] for k in ("d", "lam", "alpha", "sigma", "t")}
+    blocks = {"P": plan.P[rows, :keep], "B": plan.B[rows, :last], "C": plan.C[rows]}
+    return replace(plan, **blocks, **levels)
+
+
+def flow_error(plan: Plan, first: int, at: Sequence[int]) -> float:
+    """Rms error over these nodes on the bimodal law, from exact states before `first`.
+
+    In y = u / alpha at rho = sigma / alpha, where the flow keeps quantiles.
+    """
+    last = int(max(at))
+    P, B, lam = canonical_steps(plan, first, last)
+    rho = np.exp(-lam)
+    levels = (np.arange(POINTS) + 0.5)[:, None] / POINTS
+    model = BED.model(RHO, "data")
+    exact = {i: BED.at(RHO, float(rho[i])).quantile(levels) for i in map(int, at)}
+    y: list[np.ndarray] = []
+    m: list[np.ndarray] = []
+    used = np.any(B[first:] != 0, axis=0) | np.any(P[first:, :-1] != 0, axis=0)
+    blank = np.zeros((POINTS, 1))
+    for i in range(last + 1):
+        if i < first:
+            y.append(BED.at(RHO, float(rho[i])).quantile(levels) if used[i] else blank)
+        else:
+            y.append(np.tensordot(P[i, :i], y, 1) + np.tensordot(B[i, :i], m, 1))
+        if i < last:
+            m.append(model(y[i], float(rho[i])) if used[i] or i >= first else blank)
+    return float(np.sqrt(np.mean([(y[i] - exact[i]) ** 2 for i in exact])))
