@@ -16,16 +16,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..paths import EDM
 from ..plan import Plan
-from ..plan.order import canonical_steps, defects, weak_defects
-from ..testbeds import mixture_1d
+from ..plan.order import defects, weak_defects
+from .outcome import flow_error
 from .recovered import Recovered
 
-BED = mixture_1d([0.4, 0.6], [-1.0, 1.5], [0.5, 0.3])  # the sheets' bimodal law
-RHO = EDM(1e-9, 1e9)  # rho = sigma / alpha of any path
 GENTLE = {"gentle": (0.4 + 0.3j, -0.3 + 0.4j, 0.5j)}  # asymptotic at a scheduler's own step sizes
-POINTS = 32  # quantiles of x_T at which the flow map is compared
 QUARTER, HALF, NINE_TENTHS = 0.25, 0.5, 0.9
 
 
@@ -52,10 +48,13 @@ def rule_order(runs: Sequence[Recovered], at_handed: bool) -> MeasuredOrder:
     are no levels of a grid), instead of those in which the sampler believes.
     """
     plans = [r.plan if at_handed else r.rule.plan for r in runs]
-    firsts, ends = [max(1, int(QUARTER * r.probe.nfe)) for r in runs], [_ends(r) for r in runs]
+    firsts, ends = (
+        [max(1, int(QUARTER * r.probe.nfe)) for r in runs],
+        [_ends(r).tolist() for r in runs],
+    )
     steps = tuple(r.steps for r in runs)
     if any(p.stochastic for p in plans):
-        cut = [upto(p, int(e[-1])) for p, e in zip(plans, ends, strict=True)]
+        cut = [upto(p, e[-1]) for p, e in zip(plans, ends, strict=True)]
         series = [{"law": np.hypot(*weak_defects(p).values())} for p in cut]
         slopes = _slopes(series)
         errors = tuple(float(np.linalg.norm(m["law"])) for m in series)
@@ -98,28 +97,3 @@ def upto(plan: Plan, last: int) -> Plan:
     levels = {k: getattr(plan, k)[rows] for k in ("d", "lam", "alpha", "sigma", "t")}
     blocks = {"P": plan.P[rows, :keep], "B": plan.B[rows, :last], "C": plan.C[rows]}
     return replace(plan, **blocks, **levels)
-
-
-def flow_error(plan: Plan, first: int, at: Sequence[int]) -> float:
-    """Rms error over these nodes on the bimodal law, from exact states before `first`.
-
-    In y = u / alpha at rho = sigma / alpha, where the flow keeps quantiles.
-    """
-    last = int(max(at))
-    P, B, lam = canonical_steps(plan, first, last)
-    rho = np.exp(-lam)
-    levels = (np.arange(POINTS) + 0.5)[:, None] / POINTS
-    model = BED.model(RHO, "data")
-    exact = {i: BED.at(RHO, float(rho[i])).quantile(levels) for i in map(int, at)}
-    y: list[np.ndarray] = []
-    m: list[np.ndarray] = []
-    used = np.any(B[first:] != 0, axis=0) | np.any(P[first:, :-1] != 0, axis=0)
-    blank = np.zeros((POINTS, 1))
-    for i in range(last + 1):
-        if i < first:
-            y.append(BED.at(RHO, float(rho[i])).quantile(levels) if used[i] else blank)
-        else:
-            y.append(np.tensordot(P[i, :i], y, 1) + np.tensordot(B[i, :i], m, 1))
-        if i < last:
-            m.append(model(y[i], float(rho[i])) if used[i] or i >= first else blank)
-    return float(np.sqrt(np.mean([(y[i] - exact[i]) ** 2 for i in exact])))

@@ -104,18 +104,40 @@ def _step_form(rows: Rows, levels: Levels, prediction: str) -> Rule:
     a, B, C, d = rows
     n = a.size - 1
     row = np.concatenate([B, C, d[:, None]], axis=1)
+    candidates = [_candidates(a, row, i) for i in range(1, n + 1)]
+    staged = _staged([bases for bases, _, _, _ in candidates], levels)
     P, W = np.zeros((n + 1, n + 1)), np.zeros_like(row)
     base, size = np.full(n + 1, -1), np.zeros(n + 1)
-    for i in range(1, n + 1):
-        c = np.zeros(i)
-        np.divide(a[i], a[:i], out=c, where=np.abs(a[:i]) > 1e-13 * np.abs(a[:i]).max())
-        terms = np.abs(row[i]) + np.abs(c)[:, None] * np.abs(row[:i])
-        left = row[i] - c[:, None] * row[:i]
-        left[np.abs(left) <= ROUNDING * terms.max(axis=1, keepdims=True)] = 0.0
-        uses = np.count_nonzero(left, axis=1)
-        s = int(np.argmin(uses)) if np.any(c) else i - 1
-        base[i], W[i], size[i] = s, left[s], terms[s].max()
+    for i, (bases, c, left, terms) in enumerate(candidates, start=1):
+        s = int(bases[0] if staged else bases[-1])
+        base[i], W[i], size[i] = s, left[s], terms[s]
         P[i, s] = c[s] if abs(c[s]) > 1e-13 else 0.0
     weights, noises, constant = W[:, :n], W[:, n:-1], W[:, -1]
     plan = _plan(P, weights, noises, constant, levels, prediction)
     return Rule(plan, base, np.count_nonzero(weights, axis=1), size)
+
+
+def _candidates(
+    a: np.ndarray, row: np.ndarray, i: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(the bases that leave fewest weights in row i; for every base its factor, weights, size)."""
+    c = np.zeros(i)
+    np.divide(a[i], a[:i], out=c, where=np.abs(a[:i]) > 1e-13 * np.abs(a[:i]).max())
+    terms = (np.abs(row[i]) + np.abs(c)[:, None] * np.abs(row[:i])).max(axis=1)
+    left = row[i] - c[:, None] * row[:i]
+    left[np.abs(left) <= ROUNDING * terms[:, None]] = 0.0
+    uses = np.count_nonzero(left, axis=1)
+    fewest = np.flatnonzero(uses == uses.min()) if np.any(c) else np.array([i - 1])
+    return fewest, c, left, terms
+
+
+def _staged(bases: list[np.ndarray], levels: Levels) -> bool:
+    """Whether several bases fit in the middle of the run: then the earliest is meant.
+
+    A second stage continues either the step's start or the first stage with equally few weights. So
+    does a multistep method's second step, but only there.
+    """
+    n = len(bases)
+    if n < 8:
+        return bool(np.any(levels.lam[1:-1] == levels.lam[2:])) and n > 1
+    return any(b.size > 1 for b in bases[n // 3 : 2 * n // 3])

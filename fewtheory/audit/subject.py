@@ -8,6 +8,7 @@ what the network is shown of it, and the time that it is told.
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 import sys
@@ -63,7 +64,7 @@ class Subject:
 
     name, settings: as a user writes them; kind: "scheduler", "function" or "plan"; make: a fresh
     scheduler (or the function itself); told: the network's convention, where it was given; arrays:
-    what it computes with, "torch" or "numpy".
+    what it computes with, "torch" or "numpy"; notes: what need not be found out twice.
     """
 
     name: str
@@ -72,6 +73,16 @@ class Subject:
     settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     told: Any = None
     arrays: str = "torch"
+    notes: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def fresh(self, precision: str) -> Any:
+        """A scheduler as it is when just made; it is made once for each precision, and copied.
+
+        Some take a second to be made.
+        """
+        if precision not in self.notes:
+            self.notes[precision] = self.make()
+        return copy.deepcopy(self.notes[precision])
 
     @property
     def title(self) -> str:
@@ -157,9 +168,7 @@ def _of_function(
         return _of_sampler(function, settings, told)
     if {"model", "x", "steps"} <= set(parameters):
         if told is None:
-            raise fail(
-                "audit", "path", f"given: it says what the network of {name} expects", None
-            )
+            raise fail("audit", "path", f"given: it says what the network of {name} expects", None)
 
         def sample(model: Any, x: Array, steps: int, **drawing: Any) -> Array:
             return function(model, x, steps, **settings, **drawing)

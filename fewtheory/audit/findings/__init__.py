@@ -1,0 +1,1 @@
+"""The reproductions behind `fewtheory.audit.known`, one file a family of findings."""
