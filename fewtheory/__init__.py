@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # what editors and type checkers see; at run time parts load on first use
     from . import adapters as adapters
     from . import arrays as arrays
+    from . import audit as audit
     from . import metrics as metrics
     from . import model as model
     from . import paths as paths
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; at run time parts load 
     from . import train as train
     from . import verify as verify
     from . import zoo as zoo
+    from .audit import conformance as conformance
     from .model import Model as Model
     from .model import classifier_guided as classifier_guided
     from .model import guided as guided
@@ -38,6 +40,7 @@ __version__ = "0.1.0"
 PARTS = (
     "adapters",
     "arrays",
+    "audit",
     "metrics",
     "model",
     "paths",
@@ -55,6 +58,7 @@ NAMES = {
     "Plan": "plan",
     "guided": "model",
     "classifier_guided": "model",
+    "conformance": "audit",
 }
 
 

@@ -91,7 +91,9 @@ class Case:
     @cached_property
     def misled(self) -> bool:
         """Whether the network is told levels that roundings of its time do not explain."""
-        return any(bool(np.nanmax(np.abs(r.off_entries), initial=0.0) > 1.001) for r in self.refined)
+        return any(
+            bool(np.nanmax(np.abs(r.off_entries), initial=0.0) > 1.001) for r in self.refined
+        )
 
     @cached_property
     def order(self) -> MeasuredOrder | None:

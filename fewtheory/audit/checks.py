@@ -368,5 +368,3 @@ def _first(mask: np.ndarray) -> int:
 
 def _short(values: Iterable[float]) -> str:
     return ", ".join(f"{float(v):.5g}" for v in list(values)[:5])
-
-

@@ -6,8 +6,8 @@ derivative of the prediction with the weight
     M_k = sum_j w_j (lam_j - lam_s)^k / k!,     needed: theta h^k phi_{k+1}(-theta),     data,
                                                         h^{k+1} phi_{k+1}(h),             noise,
 
-h = lam_i - lam_s, in canonical coordinates, where e^{-theta} is the factor of the state (theta = h
-for the ODE, (1 + eta) h for SDE-DPM-Solver++). The ratio of both is 1 for k = 0, and tends to 1 with
+h = lam_i - lam_s, in canonical coordinates, e^{-theta} the factor of the state: theta = h for
+the ODE, (1 + eta) h for SDE-DPM-Solver++. The ratio of both is 1 for k = 0, and tends to 1 with
 h for each k below the order; a ratio that tends to 1/2 is a weight that is half of what it should
 be. Sheet `plan-algebra`, "Order from the coefficients".
 """
@@ -57,7 +57,7 @@ def weights_needed(run: Recovered, node: int) -> np.ndarray | None:
     used = np.flatnonzero(plan.B[node])
     h = float(plan.lam[node] - plan.lam[s])
     away = plan.lam[:-1][used] - plan.lam[s]
-    if plan.stochastic and not data or not used.size or not math.isfinite(h) or h == 0:
+    if (plan.stochastic and not data) or not used.size or not math.isfinite(h) or h == 0:
         return None
     if not np.all(np.isfinite(away)) or np.unique(away).size < used.size:
         return None

@@ -204,7 +204,9 @@ class _Run:
             return carrier("m", i)
 
         with context, _quiet():
-            self.made = judged.fresh("double" if wide else "single") if judged.kind == "scheduler" else None
+            self.made = (
+                judged.fresh("double" if wide else "single") if judged.kind == "scheduler" else None
+            )
             before = _config(self.made)
             out = drive(judged, self.made, steps, carrier("x", 0), network, _Generator(noise))
         after = _config(self.made)
