@@ -1,8 +1,9 @@
-"""The command line: fewtheory verify | list | info."""
+"""The command line: fewtheory verify | list | audit | info."""
 
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import importlib.metadata
 import json
@@ -59,6 +60,24 @@ def parser() -> argparse.ArgumentParser:
     listing.set_defaults(command=_list)
     listing.add_argument("suites", nargs="*", help="names of suites (default: all)")
     listing.add_argument("--json", action="store_true", help="as a JSON list, one object a claim")
+
+    audit = commands.add_parser("audit", help="judge somebody else's sampler against exact truth")
+    audit.set_defaults(command=_audit)
+    audit.add_argument("target", metavar="PACKAGE:OBJECT", help="e.g. diffusers:DDIMScheduler")
+    audit.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="its settings"
+    )
+    audit.add_argument(
+        "--steps", default="8,16,32,64", metavar="N,N,..", help="whose exact results are shown"
+    )
+    audit.add_argument("--named", type=int, metavar="P", help="the order that it promises")
+    audit.add_argument(
+        "--path", metavar="NAME", help="of a function's network, e.g. rectified-flow"
+    )
+    audit.add_argument("--prediction", metavar="NAME", help="of a function's network, e.g. noise")
+    audit.add_argument("--arrays", default="numpy", help="of a function: numpy (default) or torch")
+    audit.add_argument("--json", metavar="FILE", help="write the report as JSON")
+    audit.add_argument("--plan", metavar="FILE", help="write the mended plan of the first --steps")
 
     info = commands.add_parser("info", help="versions, extras and suites")
     info.set_defaults(command=_info)
@@ -143,6 +162,62 @@ def _named(name: str) -> Any:
         if found is None:
             raise ValueError(f"verify: --subject {name!r}: {module} has no {path}")
     return found
+
+
+def _audit(a: argparse.Namespace) -> int:
+    from . import paths
+    from .audit import conformance
+    from .audit.subject import imported
+    from .files import write_whole
+
+    for option in ("json", "plan"):
+        file = getattr(a, option)
+        if file and not Path(file).absolute().parent.is_dir():
+            raise ValueError(f"audit: --{option} must lie in a folder that exists, got {file!r}")
+    named = {k: v for k, v in paths.NAMED.items() if v is not paths.Table}
+    if a.path is not None and a.path not in named:
+        raise ValueError(f"audit: --path must be one of {', '.join(named)}, got {a.path!r}")
+    report = conformance(
+        imported(a.target),
+        _whole_numbers(a.steps),
+        dict(map(_setting, a.set)),
+        named=a.named,
+        path=None if a.path is None else named[a.path](),
+        prediction=a.prediction,
+        arrays=a.arrays,
+    )
+    print(report)
+    if a.json:
+        write_whole(a.json, report.to_json())
+        print(f"wrote {a.json}")
+    if a.plan:
+        steps = _whole_numbers(a.steps)[0]
+        if steps not in report.plans:
+            raise ValueError(
+                f"audit: --plan: no plan of {steps} steps can be read off this sampler"
+            )
+        report.repaired(steps).save(a.plan)
+        print(f"wrote {a.plan}")
+    return 0 if report.ok else 1
+
+
+def _whole_numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(n) for n in text.split(","))
+    except ValueError:
+        raise ValueError(f"audit: --steps must look like 8,16,32, got {text!r}") from None
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """KEY=VALUE; a value that is no Python literal is text."""
+    key, given, value = text.partition("=")
+    if not key.isidentifier() or not given:
+        raise ValueError(f"audit: --set must look like KEY=VALUE, got {text!r}")
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        named = {"true": True, "false": False, "none": None}
+        return key, named.get(value.lower(), value)
 
 
 def _list(a: argparse.Namespace) -> int:

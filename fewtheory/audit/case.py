@@ -6,6 +6,7 @@ The checks read it. Runs are recovered once for each number of steps.
 from __future__ import annotations
 
 import inspect
+import itertools
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -23,7 +24,7 @@ REFINED = ((50, 100, 200), (25, 50, 100), (12, 24, 48))  # of a thousand trainin
 
 @dataclass(eq=False)
 class Case:
-    """A sampler with its runs. `steps`: those that the user asks for; `named`: the order promised."""
+    """A sampler with its runs. steps: what the user asks for; asked_order: what is promised."""
 
     judged: Subject
     steps: tuple[int, ...]
@@ -32,9 +33,18 @@ class Case:
     raised: dict[int, Exception] = field(default_factory=dict)
 
     @cached_property
+    def _network(self) -> tuple[Any, str]:
+        return network_of(self.judged)
+
+    @property
     def told(self) -> Any:
         """The network's convention, or None."""
-        return network_of(self.judged)
+        return self._network[0]
+
+    @property
+    def untold(self) -> str:
+        """Why the convention is not known."""
+        return self._network[1]
 
     def run(self, steps: int) -> Recovered | None:
         """The run in so many steps; None where the sampler raises (see `raised`)."""
@@ -94,6 +104,17 @@ class Case:
         return any(
             bool(np.nanmax(np.abs(r.off_entries), initial=0.0) > 1.001) for r in self.refined
         )
+
+    @cached_property
+    def vanishing(self) -> bool:
+        """Whether what the network is told tends to be true as steps shrink."""
+        off = [float(np.sqrt(np.mean(r.off**2))) for r in self.refined]
+        return self.misled and all(a > 1.2 * b for a, b in itertools.pairwise(off))
+
+    @cached_property
+    def stochastic(self) -> bool:
+        """Whether its steps draw noise that reaches the output."""
+        return bool(self.sound) and self.sound[-1].rule.plan.stochastic
 
     @cached_property
     def order(self) -> MeasuredOrder | None:

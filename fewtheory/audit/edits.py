@@ -26,11 +26,15 @@ TERMS, PRODUCTS = (ast.Add, ast.Sub), (ast.Mult, ast.Div)
 
 
 class Slot(NamedTuple):
-    """Where an expression stands in a tree: a field of its parent, an index where that is a list."""
+    """Where an expression stands in a tree: a field of its parent, an index where that is a list.
+
+    subscript: whether it is part of one.
+    """
 
     parent: ast.AST
     field: str
     index: int | None
+    subscript: bool = False
 
     @property
     def node(self) -> Any:
@@ -158,11 +162,11 @@ def _exchanged(value: Any, old: FunctionType, new: FunctionType) -> Any:
 def _compiled(definition: ast.FunctionDef, code: CodeType) -> CodeType:
     """The function's code from its tree, in scopes that give it the same free variables."""
     owner = code.co_qualname.split(".")[-2:][0]
-    free = [ast.arg(name) for name in code.co_freevars if name != "__class__"]
-    tree = ast.parse(f"def scope():\n class {owner}: pass")
+    free = [name for name in code.co_freevars if name != "__class__"]
+    tree = ast.parse(f"def scope({', '.join(free)}):\n class {owner}: pass")
     scope: Any = tree.body[0]
-    scope.args.args, scope.body[0].body = free, [definition]
-    whole = compile(ast.fix_missing_locations(tree), code.co_filename, "exec", dont_inherit=True)
+    scope.body[0].body = [definition]
+    whole = compile(tree, code.co_filename, "exec", dont_inherit=True)
     within = [whole]
     for one in within:
         within += [c for c in one.co_consts if isinstance(c, CodeType)]
@@ -174,16 +178,17 @@ def _compiled(definition: ast.FunctionDef, code: CodeType) -> CodeType:
 # which edits
 
 
-def slots(node: ast.AST) -> Iterator[Slot]:
+def slots(node: ast.AST, subscript: bool = False) -> Iterator[Slot]:
     """Every expression of a statement that is computed, without those of statements inside it."""
     for field, value in ast.iter_fields(node):
-        if field in ("annotation", "returns", "decorator_list", "func"):
+        if field in ("annotation", "returns", "decorator_list"):
             continue
+        inside = subscript or (isinstance(node, ast.Subscript) and field == "slice")
         for index, child in enumerate(value) if isinstance(value, list) else ((None, value),):
-            if isinstance(child, ast.expr) and not isinstance(child, ast.JoinedStr):
-                yield Slot(node, field, index)
+            if isinstance(child, ast.expr) and field != "func":
+                yield Slot(node, field, index, inside)
             if isinstance(child, ast.expr | ast.keyword | ast.comprehension):
-                yield from slots(child)
+                yield from slots(child, inside)
 
 
 def names(node: ast.AST, context: type) -> set[str]:
@@ -213,7 +218,7 @@ def _others(slot: Slot, known: Collection[str]) -> Iterator[tuple[int, ast.expr]
                 yield 1, _Renamed({one: other, other: one}).visit(copy.deepcopy(node))
     match node:
         case ast.Constant(value=v) if type(v) in (int, float):
-            yield from ((0, ast.Constant(w)) for w in _numbers(v))
+            yield from ((0, ast.Constant(w)) for w in _numbers(v, slot.subscript))
         case ast.Name(id=name):
             yield from ((1, ast.Name(n, ast.Load())) for n in sorted(known) if alike(name, n))
         case ast.UnaryOp(op=ast.USub(), operand=x):
@@ -251,8 +256,8 @@ def _others(slot: Slot, known: Collection[str]) -> Iterator[tuple[int, ast.expr]
         yield 2, ast.BinOp(node, ast.Pow(), ast.Constant(2))
 
 
-def _numbers(v: float) -> Iterator[float]:
-    if v:
+def _numbers(v: float, subscript: bool) -> Iterator[float]:
+    if v and not subscript:
         yield v * 2
         yield v // 2 if v % 2 == 0 and isinstance(v, int) else v / 2
         yield -v

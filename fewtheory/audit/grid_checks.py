@@ -19,6 +19,7 @@ ENTRY = 0.1  # of a network's time: between entries a table has no one true leve
 ROUNDED, TRUNCATED = 0.6, 1.001  # entries; between entries levels are interpolated
 LAM = 1e-6  # levels told in float32
 MISMATCH = 1e-3  # in lam: where time is continuous
+NEGLIGIBLE = 1e-5  # rms on the bimodal law, whose components have standard deviations .3 and .5
 SHORT = 1e-9  # in lam: a step of zero length
 
 
@@ -104,6 +105,7 @@ def _mismatch(case: Case, worst: list[tuple[Recovered, int, float]]) -> Iterator
         sizes = ", ".join(f"{np.sqrt(np.mean(q.off**2)):.2g} at {q.steps}" for q in case.refined)
         evidence += f"; off by {sizes} steps, rms in lam"
     elif floor is not None:
+        severity = severity if floor[1] > NEGLIGIBLE else "note"
         evidence += f"; at {floor[0]} steps this alone costs {floor[1]:.1e} rms on the bimodal law"
     yield Finding(
         what,

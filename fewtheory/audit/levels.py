@@ -1,10 +1,10 @@
-"""Two sets of levels: those at which the network is called, and those in which the sampler believes.
+"""Two sets of levels: where the network is called, and where the sampler believes to stand.
 
 The network is told a time, and what it is shown is the state times a factor: together they say at
 which level (alpha, sigma) of the state it answers. The sampler has its own opinion, and its rows
 betray it: a point mass at x_0 stays a point mass, so let the model answer exactly, m_j = A_j x_0 +
-E_j eps_j, and the coefficients of x_0 and of the noise in each state *are* its alpha and sigma. Where
-both sets agree the sampler tells its network the truth. Sheet `plan-algebra`, "Consistency".
+E_j eps_j, and the coefficients of x_0 and of the noise in each state *are* its alpha and sigma.
+Where both sets agree the sampler tells its network the truth. Sheet `plan-algebra`, "Consistency".
 """
 
 from __future__ import annotations

@@ -56,14 +56,14 @@ def rule_order(runs: Sequence[Recovered], at_handed: bool) -> MeasuredOrder:
     if any(p.stochastic for p in plans):
         cut = [upto(p, e[-1]) for p, e in zip(plans, ends, strict=True)]
         series = [{"law": np.hypot(*weak_defects(p).values())} for p in cut]
-        slopes = _slopes(series)
+        slopes = slopes_of(series)
         errors = tuple(float(np.linalg.norm(m["law"])) for m in series)
         lowest = min(slopes.values(), default=math.inf)
         return MeasuredOrder(_integer(lowest), lowest, "weak", slopes, steps, errors)
     each = list(zip(plans, firsts, ends, strict=True))
-    slopes = _slopes([defects(p, f, e, GENTLE) for p, f, e in each])
+    slopes = slopes_of([defects(p, f, e, GENTLE) for p, f, e in each])
     errors = tuple(flow_error(p, f, e) for p, f, e in each)
-    measured = _slopes([{"flow": np.array([e])} for e in errors]).get("flow", math.inf)
+    measured = slopes_of([{"flow": np.array([e])} for e in errors]).get("flow", math.inf)
     algebra = _integer(min(slopes.values(), default=math.inf))
     return MeasuredOrder(algebra, measured, "ode", slopes, steps, errors)
 
@@ -72,8 +72,8 @@ def _integer(slope: float) -> int:
     return 99 if math.isinf(slope) else max(0, math.floor(slope + 0.5))
 
 
-def _slopes(series: list[dict[str, np.ndarray]]) -> dict[str, float]:
-    """For each measure the smallest slope of three, extrapolated; those at rounding are left out."""
+def slopes_of(series: list[dict[str, np.ndarray]]) -> dict[str, float]:
+    """For each measure the smallest slope of three, extrapolated; at rounding they are left out."""
     out = {}
     for name in series[0]:
         first, second, third = (m[name] for m in series)

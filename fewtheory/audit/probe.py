@@ -23,6 +23,7 @@ from ..arrays import to_numpy
 from .subject import Call, Subject, drive
 
 SCALE = 3.0  # of the random entries: beyond the [-1, 1] to which samplers clip
+ANOTHER = 7  # steps of the run that comes before, when a scheduler is used twice
 RANDOM = 16  # how many entries are random
 SUPERPOSITION = 1e-7  # of the sum of the terms' sizes: float64 with room for ill-conditioned rows
 
@@ -94,6 +95,15 @@ def probe(judged: Subject, steps: int, single: bool = False) -> Probe:
     )
 
 
+def after_another(judged: Subject, steps: int) -> np.ndarray:
+    """(a, B) of a run in `steps` steps by a scheduler that has run in ANOTHER steps before."""
+    first = _Run(judged, ANOTHER, _Carriers(ANOTHER), thorough=True)
+    carriers = _Carriers(steps)
+    run = _Run(judged, steps, carriers, thorough=True, made=first.made)
+    a, B, _, _ = carriers.rows(run.states, len(run.calls), run.noises)
+    return np.column_stack([a, B])
+
+
 def _thorough_once(judged: Subject, carriers: _Carriers, steps: int) -> _Run:
     """The run; a sampler's first two are compared, to see whether the fast way misses nothing."""
     if judged.arrays != "torch":
@@ -107,7 +117,7 @@ def _thorough_once(judged: Subject, carriers: _Carriers, steps: int) -> _Run:
 
 
 def _applied(rows: tuple[np.ndarray, ...], inputs: np.ndarray, n: int, q: int) -> np.ndarray:
-    """The states (n+1, RANDOM) that rows (a, B, C, d) make of inputs ordered as the carriers are."""
+    """The states (n+1, RANDOM) that rows (a, B, C, d) make of inputs in the carriers' order."""
     a, B, C, d = rows
     room = (len(inputs) - 1) // 2
     x, m, xi = inputs[:1], inputs[1 : 1 + n], inputs[1 + room : 1 + room + q]
@@ -180,6 +190,7 @@ class _Run:
         carriers: _Carriers,
         wide: bool = True,
         thorough: bool = False,
+        made: Any = None,
     ):
         self.calls: list[Call] = []
         self.noises = 0
@@ -204,9 +215,9 @@ class _Run:
             return carrier("m", i)
 
         with context, _quiet():
-            self.made = (
-                judged.fresh("double" if wide else "single") if judged.kind == "scheduler" else None
-            )
+            self.made = made
+            if made is None and judged.kind == "scheduler":
+                self.made = judged.fresh("double" if wide else "single")
             before = _config(self.made)
             out = drive(judged, self.made, steps, carrier("x", 0), network, _Generator(noise))
         after = _config(self.made)

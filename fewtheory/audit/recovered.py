@@ -1,4 +1,4 @@
-"""One run of a sampler, taken apart: its rows, both sets of levels, its rule, and itself as a plan."""
+"""One run of a sampler, taken apart: rows, levels told and believed, rule, and itself as a plan."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from ..paths import Path, RectifiedFlow
 from ..plan import Plan
 from .levels import Levels, believed_levels, told_levels
 from .probe import Probe, probe
 from .rule import Rule, plan_of, rule
-from .subject import Subject
+from .subject import Subject, Told
+
+MISLED = 0.05  # rms in lam: beyond the roundings of timesteps
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +47,25 @@ class Recovered:
     @cached_property
     def plan(self) -> Plan:
         """What the sampler does with a true network: called where it is told to be called."""
-        levels, last = self.handed, self.believed[-1:]
+        levels, last = self.handed, self._last
         both = (np.append(getattr(levels, k), getattr(last, k)) for k in ("alpha", "sigma", "t"))
         return plan_of(self.probe, self.told, Levels(*both))
+
+    @property
+    def _last(self) -> Levels:
+        """The output's level. No time is told there: the believed one, unless noise misleads.
+
+        Then alpha, which noise leaves alone, tells it where alpha varies; else the smallest level.
+        """
+        last, path = self.believed[-1:], self.told.path
+        off = self.off[np.isfinite(self.off)]
+        if not (np.any(self.probe.C) and off.size and np.sqrt(np.mean(off**2)) > MISLED):
+            return last
+        alpha = float(last.alpha[0])
+        lam = path.lam(path.t_min) if path.t_min > 0 else np.inf
+        if path.alpha(path.t_max) < 0.5 * path.alpha(path.t_min) and alpha < path.alpha(path.t_min):
+            lam = _lam_where(path, alpha)
+        return Levels(*(np.array([v]) for v in (alpha, alpha * np.exp(-lam), path.t_at(lam))))
 
     @property
     def sound(self) -> bool:
@@ -88,20 +107,31 @@ class Recovered:
         return np.asarray(self.told.timestep(t)) - self.probe.times
 
 
+def _lam_where(path: Path, alpha: float) -> float:
+    """lam at which the path has this alpha, which decreases in t."""
+    low, high = path.t_min, path.t_max
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if path.alpha(middle) > alpha else (low, middle)
+    return float(path.lam(0.5 * (low + high)))
+
+
 def recover(judged: Subject, steps: int, told: Any, single: bool = False) -> Recovered:
     """Take apart a run in `steps` steps; what the sampler raises is raised."""
     return Recovered(steps, probe(judged, steps, single), told)
 
 
-def network_of(judged: Subject) -> Any:
-    """The convention of the sampler's network; None where a scheduler does not tell it."""
+def network_of(judged: Subject) -> tuple[Any, str]:
+    """(the convention of the sampler's network, ""), or (None, why it is not known)."""
+    if judged.kind == "plan":
+        return Told(RectifiedFlow(), "data"), ""  # a plan has its own levels
     if judged.told is not None or judged.kind != "scheduler":
-        return judged.told
+        return judged.told, ""
     from ..adapters.diffusers import convention
     from ._torch import exact, tensor
 
     with exact([type(judged.make()).__module__], lambda: tensor(np.zeros(1))):
         try:
-            return convention(judged.make())
-        except (TypeError, ValueError):
-            return None
+            return convention(judged.make()), ""
+        except (TypeError, ValueError) as error:
+            return None, " ".join(str(error).split())[:160]

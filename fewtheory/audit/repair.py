@@ -52,7 +52,7 @@ def _without_empty_steps(plan: Plan, base: np.ndarray, noisy_end: bool) -> Plan:
     empty = [
         i
         for i in range(1, n + 1)
-        if abs(_gap(plan.lam[i], plan.lam[base[i]])) <= SHORT and not np.any(B[i])
+        if abs(_gap(float(plan.lam[i]), float(plan.lam[base[i]]))) <= SHORT and not np.any(B[i])
     ]
     if noisy_end and n in empty:
         return _to_the_data(plan)

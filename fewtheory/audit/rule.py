@@ -1,10 +1,10 @@
 """The step form of a recovered sampler: what each state continues, and with which weights.
 
 The rows from x_T are long; the rule that made them is short. A state u_i continues an earlier one,
-u_i = c u_s + sum_j w_j m_j with few w: taking c u_s from row i leaves weights on the evaluations that
-the step really uses. In the sampler's own prediction, data or noise, these are fewest, so that is
-how both the base s and the prediction are found. The levels are those in which the sampler
-believes: its rule is then judged apart from what it tells the network.
+u_i = c u_s + sum_j w_j m_j with few w: taking c u_s from row i leaves weights on the evaluations
+that the step really uses. In the sampler's own prediction, data or noise, these are fewest: so both
+the base s and the prediction are found. The levels are those in which the sampler believes: its
+rule is judged apart from what it tells the network.
 """
 
 from __future__ import annotations

@@ -6,11 +6,15 @@ mend, "note" what a user should know.
 
 from __future__ import annotations
 
+import re
+import traceback
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from .case import Case
+from ..arrays import to_numpy
+from .case import EVERY, Case
 from .finding import Finding, numbers, short, step_of
 from .probe import ANOTHER, after_another
 from .recovered import Recovered
@@ -20,27 +24,33 @@ DIGITS = 1e-3  # of the sum of a state's terms, float32 against float64
 
 def raises(case: Case) -> Iterator[Finding]:
     """Every number of steps from 1 to 60 runs to its end."""
-    case.every  # noqa: B018 (runs them)
-    groups: dict[str, list[int]] = {}
+    asked = {r.steps for r in case.every}.union(EVERY, case.steps)
+    groups: dict[tuple[bool, str], list[int]] = {}
     for steps, error in case.raised.items():
-        if steps in (*range(1, 61), *case.steps):
-            text = str(error).strip().split("\n")[0].replace(str(steps), "N")
-            groups.setdefault(f"{type(error).__name__}: {text[:200]}", []).append(steps)
-    for message, steps in groups.items():
-        told = message.startswith(("ValueError", "NotImplementedError"))
+        if steps in asked:
+            text = re.sub(r"\d+", "N", str(error).strip().split("\n")[0])[:160]
+            key = (_refused(error), f"{type(error).__name__}: {text}")
+            groups.setdefault(key, []).append(steps)
+    for (refused, message), steps in groups.items():
         yield Finding(
-            "refuses to run" if told else "raises",
+            "refuses to run" if refused else "raises",
             f"at {numbers(steps)} steps",
-            message.replace("N", str(steps[0]), 1) if len(steps) == 1 else message,
-            severity="note" if told and len(steps) < 60 else "defect",
+            message,
+            severity="note" if refused and len(steps) < len(EVERY) else "defect",
         )
+
+
+def _refused(error: Exception) -> bool:
+    """Whether the sampler itself says no: the error comes from a `raise` of its own."""
+    line = traceback.extract_tb(error.__traceback__)[-1].line or ""
+    return line.startswith("raise ") and isinstance(error, (ValueError, NotImplementedError))
 
 
 def finite(case: Case) -> Iterator[Finding]:
     """Every row is finite."""
     bad = [r for r in case.every if not r.finite]
     if bad:
-        rows = np.isfinite(np.column_stack([bad[0].probe.a, bad[0].probe.B])).all(axis=1)
+        rows = np.all(np.isfinite(np.column_stack([bad[0].probe.a, bad[0].probe.B])), axis=1)
         yield Finding(
             "returns NaN or infinity",
             f"at {numbers(r.steps for r in bad)} steps; first in {step_of(bad[0], _first(~rows))}",
@@ -52,8 +62,8 @@ def finite(case: Case) -> Iterator[Finding]:
             yield Finding(
                 "loses its digits in its own precision",
                 f"at {r.steps} steps",
-                f"the float32 run differs from the float64 run by {r.probe.single:.1e} of the sum of"
-                " its terms",
+                f"a run differs from the same in float64 by {r.probe.single:.1e} of the sum of its"
+                " terms",
             )
 
 
@@ -129,7 +139,8 @@ def _cost(runs: list[Recovered]) -> str:
     rest = int(e[late][0] - slope * n[late][0])
     if not np.array_equal(e[late], slope * n[late] + rest):
         return ""
-    return f"{slope if slope > 1 else ''}N{f' {rest:+d}'.replace('+', '+ ').replace('-', '- ') if rest else ''}"
+    times = f"{slope}N" if slope > 1 else "N"
+    return f"{times} {'+' if rest > 0 else '-'} {abs(rest)}" if rest else times
 
 
 def dead(case: Case) -> Iterator[Finding]:
@@ -150,7 +161,7 @@ def dead(case: Case) -> Iterator[Finding]:
     )
 
 
-def _first(mask: np.ndarray) -> int:
+def _first(mask: Any) -> int:
     return int(np.flatnonzero(mask)[0])
 
 
@@ -182,13 +193,25 @@ def reuse(case: Case) -> Iterator[Finding]:
 
 def known_network(case: Case) -> Iterator[Finding]:
     """What the network is told, and expects, is known; and it can tell x_0 wherever it is asked."""
+    table = getattr(case.every[0].probe.made, "alphas_cumprod", None) if case.every else None
+    rises = [] if table is None else np.flatnonzero(np.diff(to_numpy(table)) >= 0).tolist()
+    if table is not None and rises:
+        i = rises[-1] + 1
+        yield Finding(
+            "its table of noise levels is not monotone",
+            f"alphas_cumprod[{i}]",
+            f"alphas_cumprod[{i}] = {float(table[i]):.3g}, after {float(table[i - 1]):.3g}: its "
+            "noisiest entry is less noisy than the one before",
+            f"set the last entry below alphas_cumprod[{i - 1}], or to 0",
+        )
+        return
     if case.told is None and case.every:
         yield Finding(
             "does not say what its network expects",
             "its config",
             case.untold or "no path of noise levels can be read off it",
             "give path= and prediction=; until then only its rows are judged",
-            severity="defect" if "decreasing" in case.untold else "note",
+            severity="note",
         )
         return
     blind = [r for r in case.every if r.finite and r.probe.nonlinear_at is None and not r.sound]
@@ -201,7 +224,7 @@ def known_network(case: Case) -> Iterator[Finding]:
             f"timestep {r.probe.times[i]:.6g} is none of its network's"
             if beyond.size
             else f"at timestep {r.probe.times[i]:.6g} alpha = {alpha[i]:.3g}: a "
-            f"{case.told.prediction} prediction there does not tell x_0"
+            f"{case.told and case.told.prediction} prediction there does not tell x_0"
         )
         yield Finding(
             "asks its network where it cannot know x_0",

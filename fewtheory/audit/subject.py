@@ -124,8 +124,8 @@ def subject(
     factory: a scheduler class or object, a function without arguments that returns a scheduler, a
     function of the number of steps (`steps`) that returns a Plan, one of `fewtheory.samplers`, or a
     function `sample(model, x, steps)`, with `rng` if it draws by NumPy. path, prediction: what the
-    network of such a function expects; arrays: what it computes with, "numpy" or "torch". Raises TypeError for what is none of these and for a scheduler that
-    lacks a method, by name.
+    network of such a function expects; arrays: what it computes with, "numpy" or "torch".
+    Raises TypeError for what is none of these and for a scheduler that lacks a method, by name.
     """
     settings = MappingProxyType(dict(settings or {}))
     told = None
