@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from .names import named_order
+from .names import named_order, promised_order
 from .order import MeasuredOrder, rule_order
 from .recovered import Recovered, network_of, recover
 from .subject import Subject
 
 EVERY = range(1, 61)
+ENTRY, LAM = 1.001, 0.05  # beyond what rounding a time to an entry, or a float32, explains
 REFINED = ((50, 100, 200), (25, 50, 100), (12, 24, 48))  # of a thousand training levels
 
 
@@ -85,6 +86,14 @@ class Case:
         return named_order(self.judged, made)
 
     @cached_property
+    def promised(self) -> tuple[int | None, str]:
+        """The order that its step must have, and why."""
+        if self.asked_order is not None:
+            return self.named
+        made = next((r.probe.made for r in self.every), None)
+        return promised_order(self.judged, made)
+
+    @cached_property
     def refined(self) -> list[Recovered]:
         """Three runs, each of twice the steps of the one before; empty where there are none."""
         made = next((r.probe.made for r in self.every), None)
@@ -101,9 +110,13 @@ class Case:
     @cached_property
     def misled(self) -> bool:
         """Whether the network is told levels that roundings of its time do not explain."""
-        return any(
-            bool(np.nanmax(np.abs(r.off_entries), initial=0.0) > 1.001) for r in self.refined
-        )
+        if not self.refined:
+            return False
+        counted = float(np.max(np.abs(self.refined[0].probe.times))) > 2  # entries, not t itself
+        off = [
+            np.abs(r.off_entries) / ENTRY if counted else np.abs(r.off) / LAM for r in self.refined
+        ]
+        return any(float(np.nanmax(o, initial=0.0)) > 1 for o in off)
 
     @cached_property
     def vanishing(self) -> bool:
@@ -121,7 +134,10 @@ class Case:
         """The order of the recurring rule; None where it cannot be had."""
         if not self.refined:
             return None
-        return rule_order(self.refined, at_handed=self.misled)
+        try:
+            return rule_order(self.refined, at_handed=self.misled)
+        except ValueError:  # alpha = 0 in the middle of a run
+            return None
 
     def variant(self, **changed: Any) -> Case:
         """The same sampler with other settings."""

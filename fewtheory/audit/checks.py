@@ -17,6 +17,7 @@ CHECKS: tuple[Check, ...] = (
     run_checks.nonlinear,
     run_checks.known_network,
     order_checks.order,
+    order_checks.uneven,
     run_checks.dead,
     grid_checks.monotone,
     grid_checks.levels,

@@ -92,7 +92,7 @@ def conformance(
 
 def _mended(case: Case, r: Recovered, found: Sequence[Finding]) -> Plan:
     checks = {f.check for f in found if f.severity == "defect"}
-    named = case.named[0] if "order" in checks else None
+    named = case.promised[0] if "order" in checks else None
     return mended(r, named, case.judged.name, "endings" in checks)
 
 
@@ -124,7 +124,11 @@ def _rule(case: Case) -> str:
     r = case.sound[-1]
     uses = r.rule.uses[1:]
     middle = uses[len(uses) // 4 : max(1, (9 * len(uses)) // 10)]
-    most = sorted(set(middle.tolist())) if middle.size else sorted(set(uses.tolist()))
+    most = sorted(set((middle if middle.size else uses).tolist()))
+    if len(most) > 3:  # no short rule behind these rows
+        return (
+            f"{'stochastic' if case.stochastic else 'deterministic'}, up to {most[-1]} evaluations"
+        )
     kind = "stochastic" if case.stochastic else "deterministic"
     stages = r.rule.principal.size - 1 < r.probe.nfe
     how = "steps with stages" if stages else "one evaluation a step"

@@ -48,6 +48,19 @@ BY_CLASS: Mapping[str, tuple[int, str]] = MappingProxyType(
 )
 
 
+def promised_order(judged: Subject, made: Any) -> tuple[int | None, str]:
+    """The order that its step must have: the named one, or what its paper proves beyond that."""
+    named, where = named_order(judged, made)
+    config = dict(getattr(made, "config", {}))
+    if (
+        named is not None
+        and judged.name.startswith("UniPC")
+        and not config.get("disable_corrector")
+    ):
+        return named + 1, f"UniPC-{named} with its corrector"
+    return named, where
+
+
 def named_order(judged: Subject, made: Any) -> tuple[int | None, str]:
     """(the order that is promised, where); None where none is.
 

@@ -20,6 +20,7 @@ from ..plan import Plan
 from ..plan.order import defects, weak_defects
 from .outcome import flow_error
 from .recovered import Recovered
+from .rule import Rule
 
 GENTLE = {"gentle": (0.4 + 0.3j, -0.3 + 0.4j, 0.5j)}  # asymptotic at a scheduler's own step sizes
 QUARTER, HALF, NINE_TENTHS = 0.25, 0.5, 0.9
@@ -47,11 +48,10 @@ def rule_order(runs: Sequence[Recovered], at_handed: bool) -> MeasuredOrder:
     at_handed: judge the network at the levels that it is told (where the sampler's own beliefs
     are no levels of a grid), instead of those in which the sampler believes.
     """
-    plans = [r.plan if at_handed else r.rule.plan for r in runs]
-    firsts, ends = (
-        [max(1, int(QUARTER * r.probe.nfe)) for r in runs],
-        [_ends(r).tolist() for r in runs],
-    )
+    rules = [r.told_rule if at_handed else r.rule for r in runs]
+    plans = [rule.plan for rule in rules]
+    firsts = [max(1, int(QUARTER * r.probe.nfe)) for r in runs]
+    ends = [_ends(rule) for rule in rules]
     steps = tuple(r.steps for r in runs)
     if any(p.stochastic for p in plans):
         cut = [upto(p, e[-1]) for p, e in zip(plans, ends, strict=True)]
@@ -84,11 +84,11 @@ def slopes_of(series: list[dict[str, np.ndarray]]) -> dict[str, float]:
     return out
 
 
-def _ends(run: Recovered) -> np.ndarray:
+def _ends(rule: Rule) -> list[int]:
     """The nodes at which errors are taken: those that the sampler continues, from one half on."""
-    n, principal = run.probe.nfe, run.rule.principal
+    n, principal = rule.base.size - 1, rule.principal
     inside = principal[(principal > HALF * n) & (principal <= NINE_TENTHS * n)]
-    return inside if inside.size else np.array([n])
+    return inside.tolist() or [n]
 
 
 def upto(plan: Plan, last: int) -> Plan:

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 
-from ..paths import Table
 from ..plan.order import defects
 from .case import Case
 from .finding import Finding, numbers, short
+from .imposed import EVEN, HIGH, LOW, UNEVEN, imposed
 from .moments import ratios, weights_needed
 from .order import GENTLE, slopes_of, upto
 from .outcome import flow_error
 from .recovered import Recovered
 
 OFF = 0.25  # of a moment: what is right tends to 1 with h, a forgotten factor stays 1/2 away
-WHOLE = (16, 32, 64)  # steps of whole runs on equal steps in lam
-LOW, HIGH = -3.0, 3.0
 SHARE = 0.3  # of the whole error: when a last step is worth a word
 DERIVATIVE = ("prediction itself", "first derivative", "second derivative", "third derivative")
 
 
 def order(case: Case) -> Iterator[Finding]:
     """The step that recurs is of the order that is named."""
-    named, where = case.named
+    named, where = case.promised
     found = case.order
     if named is None or found is None:
         return
@@ -104,18 +100,14 @@ def _remedy(case: Case, r: Recovered | None, node: int | None) -> str:
 
 def whole_run(case: Case) -> Iterator[Finding]:
     """A whole run keeps the order of its step, on equal steps in lam."""
-    if case.order is None or case.order.kind == "weak" or case.order.algebra < 2:
+    if case.order is None or case.order.kind == "weak" or not 2 <= case.order.algebra < 9:
         return
     found = whole_order(case)
     if found is None or found[0] >= case.order.algebra:
         return
     p, slope, r = found
     uses = r.rule.uses[1:]
-    evidence = (
-        f"on equal steps in lam from {LOW:g} to {HIGH:g} the slope is {slope:.2f}; the first steps "
-        f"use {short(uses[:4])} evaluations, the last {short(uses[-3:])}"
-    )
-    repair = ""
+    repair = "a start of the same order (Runge-Kutta steps), and no lower order at the end"
     if case.settings().get("lower_order_final") is True:
         other = whole_order(case.variant(lower_order_final=False))
         if other is not None and other[0] > p:
@@ -123,8 +115,9 @@ def whole_run(case: Case) -> Iterator[Finding]:
     yield Finding(
         f"a whole run is of order {p}, its step of order {case.order.algebra}",
         "the first and the last steps",
-        evidence,
-        repair or "a start of the same order (Runge-Kutta steps), and no lower order at the end",
+        f"on equal steps in lam from {LOW:g} to {HIGH:g} the slope is {slope:.2f}; the first steps "
+        f"use {short(uses[:4])} evaluations, the last {short(uses[-3:])}",
+        repair,
         severity="note",
     )
 
@@ -132,24 +125,17 @@ def whole_run(case: Case) -> Iterator[Finding]:
 def whole_order(case: Case) -> tuple[int, float, Recovered] | None:
     """(order by the algebra, measured slope, the finest run) of whole runs on equal steps in lam.
 
-    The sampler is given a table of noise levels that is this grid (`trained_betas`), so that its
-    timesteps are all of the entries. None where it takes no table.
+    None where the grid cannot be imposed.
     """
-    if not (isinstance(case.told.path, Table) and case.accepts("trained_betas")):
+    runs = imposed(case, EVEN)
+    if runs is None:
         return None
-    runs: list[Recovered] = []
-    for steps in WHOLE:
-        run = next((r for k in (steps + 1, steps) if (r := _on_table(case, steps, k))), None)
-        if run is None:
-            return None
-        runs.append(run)
     ends = [_end(r) for r in runs]
-    series = [
-        defects(upto(r.rule.plan, e), 1, None, GENTLE) for r, e in zip(runs, ends, strict=True)
-    ]
-    errors = [flow_error(r.rule.plan, 1, [e]) for r, e in zip(runs, ends, strict=True)]
-    lowest = min(slopes_of(series).values(), default=math.inf)
-    measured = slopes_of([{"flow": np.array([e])} for e in errors]).get("flow", math.inf)
+    each = list(zip((r.rule.plan for r in runs), ends, strict=True))
+    slopes = slopes_of([defects(upto(plan, e), 1, None, GENTLE) for plan, e in each])
+    errors = [{"flow": np.array([flow_error(plan, 1, [e])])} for plan, e in each]
+    lowest = min(slopes.values(), default=math.inf)
+    measured = slopes_of(errors).get("flow", math.inf)
     return math.floor(min(lowest, 9.0) + 0.5), measured, runs[-1]
 
 
@@ -160,25 +146,33 @@ def _end(r: Recovered) -> int:
     return int(r.rule.principal[r.rule.principal < r.probe.nfe][-1])
 
 
-def _on_table(case: Case, steps: int, entries: int) -> Recovered | None:
-    lam = np.linspace(HIGH, LOW, entries)
-    alpha2 = 1 / (1 + np.exp(-2 * lam))
-    betas = 1 - alpha2 / np.append(1.0, alpha2[:-1])
-    given: dict[str, Any] = {"trained_betas": betas.tolist(), "num_train_timesteps": entries}
-    if case.accepts("final_sigmas_type"):
-        given["final_sigmas_type"] = "sigma_min"
-    on = [
-        k for k, v in case.settings().items() if k.startswith("use_") and k.endswith("sigmas") and v
-    ]
-    changed = Case(case.judged.with_settings(**given, **dict.fromkeys(on, False)), (steps,))
-    r = changed.run(steps)
-    if r is None or not r.sound:
-        return None
-    if r.probe.nfe != steps:  # stages stand between the table's entries
-        return None
-    levels = np.unique(np.round(r.handed.lam, 9))
-    uniform = np.ptp(np.diff(levels)) < 1e-6 and levels.size > steps // 2
-    return r if uniform else None
+def uneven(case: Case) -> Iterator[Finding]:
+    """The weights of the rule know of steps of unequal length.
+
+    Its local error tells, not its order over a run: where a ratio of successive steps is inverted
+    the errors h_i^2 - h_{i-1}^2 telescope, and the order survives.
+    """
+    named = case.named[0]
+    if case.order is None or named is None or named < 2 or case.order.algebra < min(named, 2):
+        return
+    runs = imposed(case, UNEVEN)
+    if runs is None:
+        return
+    r = runs[-1]
+    n = r.probe.nfe
+    part = ratios(r, min(named, case.order.algebra))[n // 4 : int(0.9 * n)]
+    off = np.nanmedian(np.abs(part - 1), axis=0)
+    if not np.any(off > OFF):
+        return
+    k = int(np.argmax(off > OFF))
+    node = n // 2
+    yield Finding(
+        "its weights are right for equal steps only",
+        f"every step whose length differs from the one before; steps alternately 1 : 2, {n} of them",
+        f"the weight on the {DERIVATIVE[k]} is {short(part[:2, k])}, .. of what the step needs, on"
+        " steps after a longer or a shorter one",
+        _remedy(case, r, node),
+    )
 
 
 def last_step(case: Case) -> Iterator[Finding]:

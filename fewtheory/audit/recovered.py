@@ -45,11 +45,19 @@ class Recovered:
         return rule(self.probe, self.told, self.believed)
 
     @cached_property
+    def told_rule(self) -> Rule:
+        """The step form at the levels that the network is told, for where the beliefs go astray."""
+        return rule(self.probe, self.told, self._with_last())
+
+    @cached_property
     def plan(self) -> Plan:
         """What the sampler does with a true network: called where it is told to be called."""
+        return plan_of(self.probe, self.told, self._with_last())
+
+    def _with_last(self) -> Levels:
         levels, last = self.handed, self._last
         both = (np.append(getattr(levels, k), getattr(last, k)) for k in ("alpha", "sigma", "t"))
-        return plan_of(self.probe, self.told, Levels(*both))
+        return Levels(*both)
 
     @property
     def _last(self) -> Levels:
@@ -74,7 +82,10 @@ class Recovered:
             return False
         # alpha_T = 0 with a noise prediction leaves no x_0 to be predicted
         levels = (self.handed.alpha, self.handed.sigma, self.believed.alpha, self.believed.sigma)
-        return bool(all(np.all(np.isfinite(v)) and np.all(v >= 0) for v in levels))
+        nowhere = np.isnan(self.believed.lam)  # alpha = sigma = 0
+        return bool(
+            all(np.all(np.isfinite(v)) and np.all(v >= 0) for v in levels) and not any(nowhere)
+        )
 
     @property
     def finite(self) -> bool:

@@ -19,6 +19,7 @@ from .finding import Finding, numbers, short, step_of
 from .probe import ANOTHER, after_another
 from .recovered import Recovered
 
+REPEATED = 1e-6  # of the largest weight: some grids are made in float32 whatever is asked
 DIGITS = 1e-3  # of the sum of a state's terms, float32 against float64
 
 
@@ -182,7 +183,7 @@ def reuse(case: Case) -> Iterator[Finding]:
         return
     rows = np.column_stack([r.probe.a, r.probe.B])
     off = np.inf if second.shape != rows.shape else float(np.max(np.abs(second - rows)))
-    if not off <= 1e-9 * np.max(np.abs(rows)):
+    if not off <= REPEATED * np.max(np.abs(rows)):
         yield Finding(
             "remembers an earlier run",
             f"{r.steps} steps after a run of {ANOTHER}",
@@ -214,21 +215,34 @@ def known_network(case: Case) -> Iterator[Finding]:
             severity="note",
         )
         return
-    blind = [r for r in case.every if r.finite and r.probe.nonlinear_at is None and not r.sound]
+    unsound = [r for r in case.every if r.finite and r.probe.nonlinear_at is None and not r.sound]
+    blind = [r for r in unsound if not np.all(r.handed.alpha > 0) and not np.any(r.probe.C)]
+    blind = [r for r in unsound if not np.all(np.isfinite(r.handed.alpha))] or blind
+    lost = [r for r in unsound if r not in blind]
     if blind:
         r = blind[-1]
         alpha = r.handed.alpha
         beyond = np.flatnonzero(~np.isfinite(alpha))
         i = int(beyond[0]) if beyond.size else int(np.argmin(alpha))
-        evidence = (
-            f"timestep {r.probe.times[i]:.6g} is none of its network's"
-            if beyond.size
-            else f"at timestep {r.probe.times[i]:.6g} alpha = {alpha[i]:.3g}: a "
-            f"{case.told and case.told.prediction} prediction there does not tell x_0"
-        )
+        time = f"timestep {r.probe.times[i]:.6g}"
         yield Finding(
             "asks its network where it cannot know x_0",
             f"at {numbers(q.steps for q in blind)} steps; evaluation {i + 1} of {r.probe.nfe}",
-            evidence,
+            f"{time} is none of its network's"
+            if beyond.size
+            else f"at {time} alpha = {alpha[i]:.3g}: a {r.told.prediction} prediction there does"
+            " not tell x_0",
             "start at a level with alpha > 0, or predict v, flow or data",
+        )
+    if lost:
+        r = lost[-1]
+        alpha, sigma = r.believed.alpha, r.believed.sigma
+        wrong = ~(np.isfinite(alpha) & np.isfinite(sigma) & (alpha >= 0) & (sigma >= 0))
+        i = _first(wrong)
+        yield Finding(
+            "does not carry a point mass to the data",
+            f"at {numbers(q.steps for q in lost)} steps; {step_of(r, i)}",
+            f"with exact outputs for data at a point x_0, its state there is {alpha[i]:.3g} x_0 + "
+            f"{sigma[i]:.3g} noise",
+            "a step must take alpha_s x_0 + sigma_s eps to alpha_t x_0 + sigma_t eps",
         )

@@ -86,6 +86,17 @@ def test_continuous_noise_prediction_is_refused():
         convention(diffusers.EulerDiscreteScheduler(timestep_type="continuous"))
 
 
+def test_improved_pndm_reads_v_on_the_circle():
+    """Its step forms sin(pi t / 2) x + cos(pi t / 2) out, which is eps if and only if out is v."""
+    scheduler = diffusers.IPNDMScheduler()
+    scheduler.set_timesteps(4)
+    told = convention(scheduler)
+    t = scheduler.timesteps.double().numpy()
+    assert told.prediction == "v"
+    assert np.allclose(told.path.sigma(told.timestep.inverse(t)), scheduler.betas[:-1], atol=1e-6)
+    assert np.allclose(told.path.alpha(told.timestep.inverse(t)), scheduler.alphas[:-1], atol=1e-6)
+
+
 def test_a_zero_terminal_snr_is_cut_off():
     scheduler = diffusers.DDIMScheduler(rescale_betas_zero_snr=True, prediction_type="v_prediction")
     path = convention(scheduler).path
@@ -129,7 +140,7 @@ def test_the_score_sde_tells_its_levels_but_no_grid():
 
 
 @pytest.mark.parametrize(
-    "name", ["CMStochasticIterativeScheduler", "IPNDMScheduler", "SCMScheduler", "RePaintScheduler"]
+    "name", ["CMStochasticIterativeScheduler", "SCMScheduler", "RePaintScheduler"]
 )
 def test_a_scheduler_that_is_not_read_is_refused_by_name(name):
     with pytest.raises(ValueError, match=f"convention: scheduler must be .* got '{name}'"):

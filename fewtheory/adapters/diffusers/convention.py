@@ -11,6 +11,7 @@ and it stays true when the sampler is replaced: that part is read here.
 | EDM, preconditioned; continuous v (Stable Video) | `EDM` | log(sigma) / 4 |
 | cosine EDM (Stable Audio) | `EDM` | 2 arctan(sigma) / pi |
 | variance exploding (score SDE) | `EDM` | sigma |
+| improved PNDM (Dance Diffusion) | `Trigonometric`, v | t |
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 from ...arrays import Array
 from ...errors import fail
 from ...model import over_event
-from ...paths import EDM, Path, RectifiedFlow, Table
+from ...paths import EDM, Path, RectifiedFlow, Table, Trigonometric
 from ...plan import grids
 from .units import Affine, Arctan, QuarterLog, Units
 
@@ -90,7 +91,9 @@ def convention(scheduler: Any) -> Convention:
     if name == "PlanScheduler":
         return scheduler.convention
     kind = config.get("prediction_type", None)
-    if name.startswith("FlowMatch") or kind == "flow_prediction" or config.get("use_flow_sigmas"):
+    if name == "IPNDMScheduler":  # its config says nothing; its step reads the output as v
+        return Convention(Trigonometric(), "v", Affine(1.0))
+    if name.startswith(FLOWS) or kind == "flow_prediction" or config.get("use_flow_sigmas"):
         units = Affine(config["num_train_timesteps"])
         return Convention(RectifiedFlow(), PREDICTION_TYPES.get(kind, "flow"), units)
     if name.startswith(("EDM", "Cosine")):
@@ -118,6 +121,7 @@ def convention(scheduler: Any) -> Convention:
     return Convention(path, PREDICTION_TYPES[kind], Affine(path.entries, -1.0))
 
 
+FLOWS = ("FlowMatch", "FlowMap", "LTXEuler")
 CLIP_LAM = -15.0  # alpha^2 = 1e-13: what lies below is a zero terminal SNR
 
 
