@@ -22,13 +22,14 @@ from ..plan import Plan
 from .case import Case
 from .checks import findings
 from .finding import Finding
-from .outcome import outcome
+from .outcome import flow_error, outcome
 from .peers import Best, best, twins
 from .recovered import Recovered
 from .repair import mended
 from .report import Report
 from .subject import Subject, subject
 
+MENDED = {"order", "dead", "monotone", "levels", "endings"}  # checks whose defects `repair` mends
 TWIN_STEPS = 16  # enough for warm-up, middle and end to show
 
 
@@ -71,6 +72,7 @@ def conformance(
     case = Case(judged, asked, named)
     found = findings(case)
     asked_runs = [r for r in case.asked if r.sound]
+    plans = {r.steps: _mended(case, r, found) for r in asked_runs}
     outcomes = tuple(outcome(r.plan, r.steps, r.probe.init_noise_sigma) for r in asked_runs)
     return Report(
         name=judged.name,
@@ -85,7 +87,8 @@ def conformance(
         best=tuple(_best(r) for r in asked_runs),
         evaluations={r.steps: r.probe.nfe for r in case.every},
         findings=tuple(found),
-        plans={r.steps: _mended(case, r, found) for r in asked_runs},
+        mended=tuple(_mended_error(plans[r.steps], found) for r in asked_runs),
+        plans=plans,
         seconds=time.perf_counter() - begun,
     )
 
@@ -94,6 +97,14 @@ def _mended(case: Case, r: Recovered, found: Sequence[Finding]) -> Plan:
     checks = {f.check for f in found if f.severity == "defect"}
     named = case.promised[0] if "order" in checks else None
     return mended(r, named, case.judged.name, "endings" in checks)
+
+
+def _mended_error(plan: Plan, found: Sequence[Finding]) -> float | None:
+    """The mended plan's flow error, where a defect was one that can be mended."""
+    checks = {f.check for f in found if f.severity == "defect"}
+    if plan.stochastic or not checks & MENDED:
+        return None
+    return flow_error(plan, 1, [plan.nodes - 1])
 
 
 def _library(judged: Subject) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+
 import numpy as np
 
 from ..plan.order import defects
@@ -158,20 +159,19 @@ def uneven(case: Case) -> Iterator[Finding]:
     runs = imposed(case, UNEVEN)
     if runs is None:
         return
-    r = runs[-1]
-    n = r.probe.nfe
-    part = ratios(r, min(named, case.order.algebra))[n // 4 : int(0.9 * n)]
-    off = np.nanmedian(np.abs(part - 1), axis=0)
-    if not np.any(off > OFF):
+    count = min(named, case.order.algebra)
+    parts = [ratios(r, count)[r.probe.nfe // 4 : int(0.9 * r.probe.nfe)] for r in runs]
+    coarse, fine = (np.nanmedian(np.abs(part - 1), axis=0) for part in parts[-2:])
+    stays = (fine > OFF) & (fine > 0.75 * coarse)  # what is right halves with the step
+    if not np.any(stays):
         return
-    k = int(np.argmax(off > OFF))
-    node = n // 2
+    k, r, n = int(np.argmax(stays)), runs[-1], runs[-1].probe.nfe
     yield Finding(
         "its weights are right for equal steps only",
-        f"every step whose length differs from the one before; steps alternately 1 : 2, {n} of them",
-        f"the weight on the {DERIVATIVE[k]} is {short(part[:2, k])}, .. of what the step needs, on"
-        " steps after a longer or a shorter one",
-        _remedy(case, r, node),
+        f"every step whose length differs from the one before; shown on {n} steps, short and long",
+        f"the weight on the {DERIVATIVE[k]} is {short(parts[-1][:2, k])}, .. of what the step needs"
+        ", on steps after a longer or a shorter one",
+        _remedy(case, r, n // 2),
     )
 
 

@@ -21,7 +21,8 @@ class Report:
     name, settings, library: what was judged; named: the order promised and where (None: none);
     order: that of the recurring rule (None: it cannot be told); rule: what a step does, in words;
     twins: the known samplers that it is; outcomes: the exact results for each number of steps
-    asked for, with the best known plan of as many evaluations; findings: what falls short, defects
+    asked for, with the best known plan of as many evaluations and the flow error of the mended plan
+    (None: there is nothing to mend); findings: what falls short, defects
     first; plans: the mended plan for each number of steps asked for.
     """
 
@@ -35,6 +36,7 @@ class Report:
     twins: tuple[Twin, ...]
     outcomes: tuple[Outcome, ...]
     best: tuple[Best | None, ...]
+    mended: tuple[float | None, ...]
     evaluations: dict[int, int]
     findings: tuple[Finding, ...]
     plans: dict[int, Plan] = field(repr=False)
@@ -84,8 +86,8 @@ class Report:
             "equals": [asdict(t) for t in self.twins],
             "evaluations": {str(k): v for k, v in self.evaluations.items()},
             "outcomes": [
-                {**asdict(o), "best": None if b is None else asdict(b)}
-                for o, b in zip(self.outcomes, self.best, strict=True)
+                {**asdict(o), "mended": m, "best": None if b is None else asdict(b)}
+                for o, b, m in zip(self.outcomes, self.best, self.mended, strict=True)
             ],
             "findings": [asdict(f) for f in self.findings],
             "seconds": round(self.seconds, 2),
@@ -106,14 +108,15 @@ class Report:
             lines += [f"    line      {f.line}"] if f.line else []
             lines += [f"    evidence  {f.evidence}"]
             lines += [f"    repair    {f.repair}"] if f.repair else []
-        verdict = f"{len(self.defects)} defects, {len(self.findings) - len(self.defects)} notes"
+        notes = len(self.findings) - len(self.defects)
+        verdict = f"{_count(len(self.defects), 'defect')}, {_count(notes, 'note')}"
         return "\n".join([*lines, "", f"  {verdict} ({self.seconds:.1f} s)"])
 
     def _order(self) -> str:
         named, where = self.named
         promised = f"named {named} ({where})" if named is not None else where
         if self.order is None:
-            return f"{promised}; none can be measured"
+            return f"{promised}; it cannot be measured"
         kind = "weak order of the law" if self.order.kind == "weak" else "on the bimodal law"
         slope = f"measured {self.order.measured:.2f} {kind}"
         return f"{promised} | by its coefficients {self.order.algebra} | {slope}"
@@ -121,7 +124,7 @@ class Report:
     def _table(self) -> list[str]:
         if not self.outcomes:
             return []
-        head = ("steps", "calls", "W2", "std", "flow error", "best known flow error")
+        head = ("steps", "calls", "W2", "std", "flow error", "mended", "best known flow error")
         rows = [
             (
                 str(o.steps),
@@ -129,9 +132,10 @@ class Report:
                 f"{o.w2:.2e}",
                 f"{o.std:.3f}",
                 "-" if o.flow is None else f"{o.flow:.2e}",
+                "-" if m is None else f"{m:.2e}",
                 "-" if b is None else f"{b.flow:.2e} {b.call}, {b.grid}",
             )
-            for o, b in zip(self.outcomes, self.best, strict=True)
+            for o, b, m in zip(self.outcomes, self.best, self.mended, strict=True)
         ]
         widths = [max(len(r[k]) for r in [head, *rows]) for k in range(len(head) - 1)]
         return [
@@ -141,6 +145,10 @@ class Report:
                 for r in [head, *rows]
             ),
         ]
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def _twin(t: Twin) -> str:
