@@ -70,6 +70,9 @@ def parser() -> argparse.ArgumentParser:
     audit.add_argument(
         "--steps", default="8,16,32,64", metavar="N,N,..", help="whose exact results are shown"
     )
+    audit.add_argument(
+        "--every", type=int, default=60, metavar="N", help="runs in 1 to N steps are checked (60)"
+    )
     audit.add_argument("--named", type=int, metavar="P", help="the order that it promises")
     audit.add_argument(
         "--path", metavar="NAME", help="of a function's network, e.g. rectified-flow"
@@ -174,7 +177,7 @@ def _audit(a: argparse.Namespace) -> int:
         file = getattr(a, option)
         if file and not Path(file).absolute().parent.is_dir():
             raise ValueError(f"audit: --{option} must lie in a folder that exists, got {file!r}")
-    named = {k: v for k, v in paths.NAMED.items() if v is not paths.Table}
+    named: dict[str, Any] = {k: v for k, v in paths.NAMED.items() if k != "table"}
     if a.path is not None and a.path not in named:
         raise ValueError(f"audit: --path must be one of {', '.join(named)}, got {a.path!r}")
     report = conformance(
@@ -182,6 +185,7 @@ def _audit(a: argparse.Namespace) -> int:
         _whole_numbers(a.steps),
         dict(map(_setting, a.set)),
         named=a.named,
+        every=a.every,
         path=None if a.path is None else named[a.path](),
         prediction=a.prediction,
         arrays=a.arrays,

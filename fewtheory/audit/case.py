@@ -18,18 +18,22 @@ from .order import MeasuredOrder, rule_order
 from .recovered import Recovered, network_of, recover
 from .subject import Subject
 
-EVERY = range(1, 61)
 ENTRY, LAM = 1.001, 0.05  # beyond what rounding a time to an entry, or a float32, explains
 REFINED = ((50, 100, 200), (25, 50, 100), (12, 24, 48))  # of a thousand training levels
 
 
 @dataclass(eq=False)
 class Case:
-    """A sampler with its runs. steps: what the user asks for; asked_order: what is promised."""
+    """A sampler with its runs.
+
+    steps: those asked for; asked_order: the order promised, if told; most: runs in every number of
+    steps from 1 to this are checked.
+    """
 
     judged: Subject
     steps: tuple[int, ...]
     asked_order: int | None = None
+    most: int = 60
     runs: dict[int, Recovered] = field(default_factory=dict)
     raised: dict[int, Exception] = field(default_factory=dict)
 
@@ -59,8 +63,8 @@ class Case:
 
     @cached_property
     def every(self) -> list[Recovered]:
-        """The runs in 1 to 60 steps that came to an end."""
-        return [r for r in map(self.run, EVERY) if r is not None]
+        """The runs in 1 to `most` steps that came to an end."""
+        return [r for r in map(self.run, range(1, self.most + 1)) if r is not None]
 
     @property
     def asked(self) -> list[Recovered]:
@@ -69,7 +73,7 @@ class Case:
 
     @cached_property
     def sound(self) -> list[Recovered]:
-        """Those of 1 to 60 steps from which levels and a rule can be read."""
+        """Those from which levels and a rule can be read."""
         return [r for r in self.every if r.sound]
 
     @property

@@ -39,6 +39,7 @@ def conformance(
     settings: Mapping[str, Any] | None = None,
     *,
     named: int | None = None,
+    every: int = 60,
     path: Path | None = None,
     prediction: str | None = None,
     arrays: str = "numpy",
@@ -48,7 +49,7 @@ def conformance(
     factory: a scheduler class or object of diffusers' protocol, a function that returns one, a
     function of `steps` that returns a Plan, one of `fewtheory.samplers`, or a function
     `sample(model, x, steps)`. steps: the numbers of steps whose exact results are reported; runs in
-    every number from 1 to 60 are checked besides. settings: keyword arguments of the factory.
+    every number from 1 to `every` are checked besides. settings: keyword arguments of the factory.
     named: the order that is promised, where its name or settings do not say. path, prediction: what
     the network of a function expects ("noise" by default); arrays: what the function computes with,
     "numpy" or "torch".
@@ -66,10 +67,11 @@ def conformance(
     asked = tuple(dict.fromkeys(integer("conformance", "steps", n, 1) for n in steps))
     if named is not None:
         integer("conformance", "named", named, 1)
+    integer("conformance", "every", every, 1)
     judged = subject(factory, settings, path=path, prediction=prediction, arrays=arrays)
     if judged.kind == "scheduler":
         judged.make()  # what it raises is the user's to see
-    case = Case(judged, asked, named)
+    case = Case(judged, asked, named, every)
     found = findings(case)
     asked_runs = [r for r in case.asked if r.sound]
     plans = {r.steps: _mended(case, r, found) for r in asked_runs}

@@ -17,6 +17,7 @@ from .outcome import flow_error
 from .recovered import Recovered
 
 OFF = 0.25  # of a moment: what is right tends to 1 with h, a forgotten factor stays 1/2 away
+LATE = 24  # steps, beyond which the last should not matter most
 SHARE = 0.3  # of the whole error: when a last step is worth a word
 DERIVATIVE = ("prediction itself", "first derivative", "second derivative", "third derivative")
 
@@ -177,8 +178,8 @@ def uneven(case: Case) -> Iterator[Finding]:
 
 def last_step(case: Case) -> Iterator[Finding]:
     """The last step, to sigma = 0 from one evaluation, is not most of the error."""
-    runs = [r for r in case.sound if r.steps == 60 and math.isinf(r.believed.lam[-1])]
-    if not runs or runs[0].rule.plan.stochastic or runs[0].believed.lam[0] == math.inf:
+    runs = [r for r in case.sound[-1:] if r.steps >= LATE and math.isinf(r.believed.lam[-1])]
+    if not runs or case.stochastic or runs[0].believed.lam[0] == math.inf:
         return
     r = runs[0]
     n, plan = r.probe.nfe, r.rule.plan
@@ -187,7 +188,7 @@ def last_step(case: Case) -> Iterator[Finding]:
         return
     yield Finding(
         "most of its error comes from the last step",
-        f"at 60 steps; the step from sigma / alpha = {math.exp(-plan.lam[n - 1]):.3g} to 0",
+        f"at {r.steps} steps; the step from sigma / alpha = {math.exp(-plan.lam[n - 1]):.3g} to 0",
         f"that step alone, with one evaluation, errs by {alone:.1e} rms on the bimodal law; the "
         f"whole run by {whole:.1e}",
         "end on smaller levels: a grid that is finer near the data, or a smaller last level",

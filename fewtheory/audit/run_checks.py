@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import to_numpy
-from .case import EVERY, Case
+from .case import Case
 from .finding import Finding, numbers, short, step_of
 from .probe import ANOTHER, after_another
 from .recovered import Recovered
@@ -24,8 +24,8 @@ DIGITS = 1e-3  # of the sum of a state's terms, float32 against float64
 
 
 def raises(case: Case) -> Iterator[Finding]:
-    """Every number of steps from 1 to 60 runs to its end."""
-    asked = {r.steps for r in case.every}.union(EVERY, case.steps)
+    """Every number of steps runs to its end."""
+    asked = {r.steps for r in case.every}.union(range(1, case.most + 1), case.steps)
     groups: dict[tuple[bool, str], list[int]] = {}
     for steps, error in case.raised.items():
         if steps in asked:
@@ -37,7 +37,7 @@ def raises(case: Case) -> Iterator[Finding]:
             "refuses to run" if refused else "raises",
             f"at {numbers(steps)} steps",
             message,
-            severity="note" if refused and len(steps) < len(EVERY) else "defect",
+            severity="note" if refused and len(steps) < case.most else "defect",
         )
 
 
