@@ -8,6 +8,7 @@ whether the rule knows of unequal steps.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,16 +22,22 @@ LOW, HIGH = -3.0, 3.0  # in lam: where the bimodal law is decided
 EVEN, UNEVEN = (1.0,), (1.0, 2.0)  # the lengths of successive steps, repeated
 
 
-def imposed(case: Case, lengths: tuple[float, ...]) -> list[Recovered] | None:
-    """Runs in STEPS steps from lam = LOW to HIGH with steps in these proportions.
+def imposed(
+    case: Case,
+    lengths: Sequence[float],
+    steps: Sequence[int] = STEPS,
+    ends: tuple[float, float] = (LOW, HIGH),
+) -> list[Recovered] | None:
+    """Runs in so many steps between these ends (in lam) with steps in these proportions.
 
     None where the scheduler takes no table, or makes other timesteps of it.
     """
     if not (isinstance(case.told and case.told.path, Table) and case.accepts("trained_betas")):
         return None
     runs: list[Recovered] = []
-    for steps in STEPS:
-        found = (_on_table(case, steps, entries, lengths) for entries in (steps + 1, steps))
+    for n in steps:
+        grids = (_between(*ends, entries, lengths) for entries in (n + 1, n))
+        found = (_on_table(case, n, lam) for lam in grids)
         run = next((r for r in found if r is not None), None)
         if run is None:
             return None
@@ -38,9 +45,14 @@ def imposed(case: Case, lengths: tuple[float, ...]) -> list[Recovered] | None:
     return runs
 
 
-def _on_table(case: Case, steps: int, entries: int, lengths: tuple[float, ...]) -> Recovered | None:
-    widths = np.resize(lengths, entries - 1)
-    lam = HIGH - (HIGH - LOW) * np.append(0.0, np.cumsum(widths)) / widths.sum()
+def _between(low: float, high: float, entries: int, lengths: Sequence[float]) -> np.ndarray:
+    """lam of a table's entries, from the cleanest on."""
+    widths = np.resize(np.asarray(lengths), entries - 1)
+    return high - (high - low) * np.append(0.0, np.cumsum(widths)) / widths.sum()
+
+
+def _on_table(case: Case, steps: int, lam: np.ndarray) -> Recovered | None:
+    entries = len(lam)
     alpha2 = 1 / (1 + np.exp(-2 * lam))
     betas = 1 - alpha2 / np.append(1.0, alpha2[:-1])
     given: dict[str, Any] = {"trained_betas": betas.tolist(), "num_train_timesteps": entries}

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import Array, namespace
-from ..errors import fail, one_of
+from ..errors import MissingExtra, fail, one_of
 from ..model import PREDICTIONS
 from ..paths import Path
 from ..plan import SAMPLERS, VARIANTS, Plan
@@ -220,6 +220,10 @@ def imported(target: str) -> Any:
         sys.path.insert(0, "")
     try:
         found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name == "diffusers":
+            raise MissingExtra("models", f"audit: {target!r}") from error
+        raise ValueError(f"audit: {target!r}: {error}") from None
     except ImportError as error:
         raise ValueError(f"audit: {target!r}: {error}") from None
     for part in path.split("."):
