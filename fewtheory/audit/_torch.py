@@ -10,6 +10,7 @@ times as fast. `probe` uses the fast way where both agree. Nothing is edited; al
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 SINGLE = {torch.float32, torch.float16, torch.bfloat16}
-DRAWS = {torch.randn, torch.randn_like, torch.normal, torch.Tensor.normal_}
+FUNCTIONS = (torch.randn, torch.randn_like, torch.normal)
+DRAWS = {*FUNCTIONS, torch.Tensor.normal_}
 CASTS = {torch.Tensor.float: torch.Tensor.double, torch.Tensor.half: torch.Tensor.double}
 Noise = Callable[[], torch.Tensor]
 
@@ -37,7 +39,7 @@ class Exact(TorchFunctionMode):
     ) -> Any:
         """See torch.overrides."""
         if func in DRAWS:
-            return self.noise()
+            return _drawn(func, self.noise(), args, kwargs or {})
         if self.wide:
             if func in CASTS:
                 func = CASTS[func]
@@ -48,8 +50,24 @@ class Exact(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def _drawn(func: Any, noise: torch.Tensor, args: tuple, kwargs: dict) -> torch.Tensor:
+    """What this draw gives with this standard normal noise."""
+    if func in (torch.randn, torch.randn_like):
+        return noise
+    named = dict(zip(("mean", "std"), args[func is torch.Tensor.normal_ :], strict=False))
+    value = (
+        named.get("mean", kwargs.get("mean", 0.0))
+        + named.get("std", kwargs.get("std", 1.0)) * noise
+    )
+    return args[0].copy_(value) if func is torch.Tensor.normal_ else value
+
+
 def _widened(value: Any) -> Any:
     return torch.float64 if isinstance(value, torch.dtype) and value in SINGLE else value
+
+
+def _draw(func: Any, noise: Noise, *args: Any, **kwargs: Any) -> torch.Tensor:
+    return _drawn(func, noise(), args, kwargs)
 
 
 class _Stand:
@@ -72,7 +90,7 @@ def exact(
     if wide:
         stands["np"] = _Stand(np, float32=np.float64, float16=np.float64)
     if not thorough:
-        draws = {name: lambda *a, **k: noise() for name in ("randn", "randn_like", "normal")}
+        draws = {f.__name__: functools.partial(_draw, f, noise) for f in FUNCTIONS}
         dtypes = {str(d).split(".")[1]: torch.float64 for d in SINGLE} if wide else {}
         stands["torch"] = _Stand(torch, **draws, **dtypes)
     real = {"np": np, "torch": torch}

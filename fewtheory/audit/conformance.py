@@ -22,6 +22,7 @@ from ..plan import Plan
 from .case import Case
 from .checks import findings
 from .finding import Finding
+from .lines import with_lines
 from .outcome import flow_error, outcome
 from .peers import Best, best, twins
 from .recovered import Recovered
@@ -72,7 +73,7 @@ def conformance(
     if judged.kind == "scheduler":
         judged.make()  # what it raises is the user's to see
     case = Case(judged, asked, named, every)
-    found = findings(case)
+    found = with_lines(case, findings(case))
     asked_runs = [r for r in case.asked if r.sound]
     plans = {r.steps: _mended(case, r, found) for r in asked_runs}
     outcomes = tuple(outcome(r.plan, r.steps, r.probe.init_noise_sigma) for r in asked_runs)

@@ -13,7 +13,8 @@ from .recovered import Recovered
 class Finding:
     """One thing that falls short: what, where, the evidence, and the repair ("" where none).
 
-    line: the source line that forms the state in question ("" where it is not known); check: the
+    line: the source lines that form the state in question and that an edit would put right, one
+    a line ("" where they are not known); check: the
     name of the check; severity: "defect" or "note".
     """
 

@@ -41,6 +41,8 @@ def ratios(run: Recovered, count: int = 4) -> np.ndarray:
         if not np.all(np.isfinite(away)):
             continue
         theta = -math.log(plan.P[i, s] * plan.alpha[s] / plan.alpha[i]) if data else h
+        if theta == 0:
+            continue
         for k in range(count):
             needed = theta * h**k * phi(k + 1, -theta) if data else h ** (k + 1) * phi(k + 1, h)
             out[i, k] = float(w[used] @ away**k) / math.factorial(k) / needed

@@ -55,9 +55,8 @@ def rule_order(runs: Sequence[Recovered], at_handed: bool) -> MeasuredOrder:
     steps = tuple(r.steps for r in runs)
     if any(p.stochastic for p in plans):
         cut = [upto(p, e[-1]) for p, e in zip(plans, ends, strict=True)]
-        series = [{"law": np.hypot(*weak_defects(p).values())} for p in cut]
-        slopes = slopes_of(series)
-        errors = tuple(float(np.linalg.norm(m["law"])) for m in series)
+        errors = tuple(float(np.linalg.norm([*weak_defects(p).values()])) for p in cut)
+        slopes = slopes_of([{"law": np.array([e])} for e in errors])
         lowest = min(slopes.values(), default=math.inf)
         return MeasuredOrder(_integer(lowest), lowest, "weak", slopes, steps, errors)
     each = list(zip(plans, firsts, ends, strict=True))

@@ -109,6 +109,8 @@ def _known(run: Recovered) -> Iterator[tuple[str, Callable[[np.ndarray], Plan]]]
             (1, "midpoint", True),
             (2, "midpoint", True),
             (2, "taylor", True),
+            (3, "midpoint", True),
+            (3, "midpoint", False),
             (3, "taylor", True),
             (3, "taylor", False),
         )
@@ -182,6 +184,8 @@ def _call(name: str, **settings: Any) -> str:
     """The call as a user would write it: defaults that say nothing are left out."""
     silent = {"eta": 0.0, "repaired": True, "prediction": "data", "lower_order_final": False}
     silent |= {"corrector": True, "bh": "bh2"}
+    if name == "dpm_solver_pp":
+        silent |= {"solver_type": "midpoint"}
     shown = {k: v for k, v in settings.items() if silent.get(k) != v}
     if settings.get("order") == 1:
         shown.pop("solver_type", None)

@@ -105,7 +105,7 @@ class Report:
         lines += self._table()
         for f in self.findings:
             lines += ["", f"  {f.severity.upper():7} {f.what}", f"    where     {f.where}"]
-            lines += [f"    line      {f.line}"] if f.line else []
+            lines += [f"    line      {part}" for part in f.line.splitlines()]
             lines += [f"    evidence  {f.evidence}"]
             lines += [f"    repair    {f.repair}"] if f.repair else []
         notes = len(self.findings) - len(self.defects)

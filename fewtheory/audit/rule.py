@@ -132,12 +132,12 @@ def _candidates(
 
 
 def _staged(bases: list[np.ndarray], levels: Levels) -> bool:
-    """Whether several bases fit in the middle of the run: then the earliest is meant.
+    """Whether several bases fit again and again: then the earliest is meant.
 
     A second stage continues either the step's start or the first stage with equally few weights. So
-    does a multistep method's second step, but only there.
+    do a multistep method's first steps, and single ones of lower order, but not one after another.
     """
     n = len(bases)
     if n < 8:
         return bool(np.any(levels.lam[1:-1] == levels.lam[2:])) and n > 1
-    return any(b.size > 1 for b in bases[n // 3 : 2 * n // 3])
+    return sum(b.size > 1 for b in bases[n // 2 :]) > 1

@@ -58,7 +58,7 @@ def test_the_finding_names_the_moment_the_steps_and_the_repaired_weights(publish
 
 def test_the_published_rule_is_recognised(published):
     twin = published.twins[0]
-    assert twin.call == "dpm_solver_pp(order=3, solver_type='taylor', repaired=False)"
+    assert twin.call == "dpm_solver_pp(order=3, repaired=False)"
     assert twin.difference < 1e-8
 
 

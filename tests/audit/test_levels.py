@@ -190,7 +190,6 @@ def test_the_clean_end_has_an_infinite_lam():
     assert found.believed.sigma[-1] == 0.0
 
 
-@pytest.mark.xfail(reason="the first level is that of x_T times a_0, and rows are from x_T")
 def test_an_input_that_is_scaled_first_has_the_same_levels():
     def scaled(model, x, steps):
         return euler(model, 8.0 * x, steps)

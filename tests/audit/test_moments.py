@@ -39,12 +39,7 @@ def levels(draw):
     return -3.0 + np.append(0.0, np.cumsum(gaps)) * 5 / gaps.sum()
 
 
-CHURN = pytest.mark.xfail(reason="division by zero where noise is added and nothing decays")
-EXACT = [
-    pytest.param(v, id=v.name, marks=[CHURN] if v.name == "EDM stochastic" else [])
-    for v in samplers.VARIANTS
-    if v.point_exact
-]
+EXACT = [pytest.param(v, id=v.name) for v in samplers.VARIANTS if v.point_exact]
 
 
 @pytest.mark.parametrize("variant", EXACT)

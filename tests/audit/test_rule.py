@@ -151,7 +151,6 @@ def test_short_runs_of_a_multistep_method_have_no_stages(name, steps):
     assert taken_apart(FORMS[name][0], steps).rule.base.tolist() == [-1, *range(steps)]
 
 
-@pytest.mark.xfail(reason="the warm-up reaches the middle of a short run and is taken for stages")
 @pytest.mark.parametrize(("name", "steps"), [("3M", 8), ("UniPC-2", 8), ("LMS-4", 10)])
 def test_a_warm_up_is_not_taken_for_stages(name, steps):
     assert taken_apart(FORMS[name][0], steps).rule.base.tolist() == [-1, *range(steps)]

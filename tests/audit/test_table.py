@@ -1,0 +1,269 @@
+"""The table of all schedulers: which they are, what is said of one, and the pages made from it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+from pathlib import Path
+
+import pytest
+
+from fewtheory.audit import __main__ as command
+from fewtheory.audit import table, variants
+from fewtheory.audit.table import row, rows
+from fewtheory.audit.variants import each, unaudited
+
+DOCS = Path(__file__).parents[2] / "docs"
+KEPT = json.loads((DOCS / "schedulers.json").read_text(encoding="utf-8"))
+pinned = pytest.mark.skipif(
+    KEPT["library"] != f"diffusers {importlib.metadata.version('diffusers')}",
+    reason=f"the table is of {KEPT['library']}",
+)
+
+# which classes
+
+
+@pinned
+def test_every_scheduler_of_the_library_is_in_the_table_or_among_those_that_cannot_be_audited():
+    audited = {r["scheduler"] for r in KEPT["rows"]}
+    beyond = set(KEPT["unaudited"])
+    assert audited | beyond == set(variants.names())
+    assert not audited & beyond
+
+
+@pinned
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("DPMSolverSDEScheduler", "needs torchsde, which is not installed"),
+        ("AmusedScheduler", "cannot be made without `mask_token_id`"),
+        ("ScoreSdeVpScheduler", "has no `step`, but `step_pred`"),
+        ("RePaintScheduler", "its step also asks for `original_image` and `mask`"),
+        ("EntropyBoundScheduler", "its state is tokens, not numbers"),
+        ("SCMScheduler", "a run in 16 steps raises ValueError: Intermediate timesteps"),
+        ("DDIMScheduler", ""),
+    ],
+)
+def test_why_a_class_cannot_be_audited_is_found_by_trying(name, why):
+    if "torchsde" in why and importlib.util.find_spec("torchsde"):
+        pytest.skip("torchsde is installed")
+    assert unaudited(name).startswith(why)
+    assert bool(unaudited(name)) == bool(why)
+
+
+# which variants
+
+
+def test_the_default_comes_first_and_then_the_settings_in_which_it_is_linear():
+    found = variants.variants("DDIMScheduler")
+    assert found[:2] == [{}, {"clip_sample": False}]
+    assert all(v["clip_sample"] is False for v in found[1:])
+    assert variants.base("DEISMultistepScheduler") == {}
+
+
+def test_no_config_is_audited_twice():
+    found = variants.variants("DPMSolverMultistepScheduler")
+    assert {"solver_order": 2} not in found  # its default
+    assert sum(set(v.values()) <= {3, "dpmsolver++"} and v != {} for v in found) == 1
+
+
+def test_a_setting_brings_what_it_needs_where_the_class_has_that_option():
+    ends = {"final_sigmas_type": "sigma_min"}
+    multistep = variants.variants("DPMSolverMultistepScheduler")
+    assert {"algorithm_type": "dpmsolver", **ends} in multistep
+    assert {"algorithm_type": "dpmsolver"} in variants.variants(
+        "DPMSolverMultistepInverseScheduler"
+    )
+    assert {"use_flow_sigmas": True, "prediction_type": "flow_prediction"} in multistep
+
+
+def test_a_class_takes_only_words_that_its_source_names():
+    values = [v.get("algorithm_type") for v in variants.variants("SASolverScheduler")]
+    assert "noise_prediction" in values
+    assert "sde-dpmsolver++" not in values
+
+
+def test_combinations_are_all_of_them():
+    found = list(each({"solver_order": (1, 2), "solver_type": ("a", "b")}, shift=3.0))
+    assert len(found) == 4
+    assert all(v["shift"] == 3.0 for v in found)
+    assert len({tuple(sorted(v.items())) for v in found}) == 4
+
+
+# what is said of one
+
+
+def test_a_defect_is_in_the_record():
+    found = row("EDMDPMSolverMultistepScheduler", {"solver_order": 3})
+    assert (found.linear, found.dead, found.end) == (True, 0, 0.0)
+    assert "order" in {f["check"] for f in found.record["findings"]}
+    assert not found.error + found.refused
+
+
+def test_what_is_not_linear_has_no_number_of_dead_evaluations():
+    found = row("UnCLIPScheduler", {})
+    assert (found.linear, found.dead, found.end) == (False, None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("DPMSolverMultistepScheduler", {"solver_type": "none"}, "none is not implemented for"),
+        ("EulerAncestralDiscreteScheduler", {"prediction_type": "sample"}, "not implemented yet"),
+        ("DDIMScheduler", {"no_such": 1}, "unexpected keyword argument 'no_such'"),
+    ],
+)
+def test_a_class_that_refuses_says_so_in_its_row(name, settings, said):
+    found = row(name, settings)
+    assert said in found.refused
+    assert found.record is None
+    assert not found.error
+
+
+def test_what_our_own_code_raises_is_seen_in_the_row(monkeypatch):
+    def broken(*_):
+        raise KeyError("a slip of ours")
+
+    monkeypatch.setattr(table, "conformance", broken)
+    found = row("DDIMScheduler", {})
+    assert found.error == "KeyError: 'a slip of ours' (in broken)"
+    assert found.record is None
+    assert not found.refused
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_rows_come_in_order_from_one_process_or_from_two(jobs):
+    told = []
+    found = rows(["MiniMaxH3Scheduler"], jobs=jobs, on_row=lambda *n: told.append(n))
+    assert [r.settings for r in found] == variants.variants("MiniMaxH3Scheduler")
+    assert told == [(k + 1, len(found)) for k in range(len(found))]
+    assert all(r.record["evaluations"]["16"] == 15 for r in found)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({"jobs": 0}, "rows: jobs must be at least 1, got 0"),
+        ({"only": ["NoScheduler"]}, "rows: only must be one of .*, got 'NoScheduler'"),
+    ],
+)
+def test_bad_arguments_are_refused_by_name(given, wanted):
+    with pytest.raises(ValueError, match=wanted):
+        rows(**given)
+
+
+# the command
+
+
+def test_the_command_writes_what_it_found(tmp_path, capsys):
+    file = tmp_path / "table.json"
+    only = ["--only", "MiniMaxH3Scheduler", "SCMScheduler"]
+    assert command.main(["table", str(file), *only, "--jobs", "1"]) == 0
+    found = json.loads(file.read_text())
+    assert list(found["unaudited"]) == ["SCMScheduler"]
+    assert {r["scheduler"] for r in found["rows"]} == {"MiniMaxH3Scheduler"}
+    assert f"{len(found['rows'])} rows of 1 of" in capsys.readouterr().out
+
+
+def test_an_audit_that_fails_is_the_commands_failure(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(table, "conformance", lambda *_: 1 / 0)
+    file = str(tmp_path / "table.json")
+    assert command.main(["table", file, "--only", "MiniMaxH3Scheduler", "--jobs", "1"]) == 1
+    assert "ZeroDivisionError" in Path(file).read_text()
+
+
+def test_misuse_is_told_before_any_work(tmp_path, capsys):
+    missing = str(tmp_path / "no" / "file.json")
+    assert command.main(["table", missing]) == 2
+    assert "must lie in a folder that exists" in capsys.readouterr().err
+    assert command.main(["table", str(tmp_path / "t.json"), "--only", "None"]) == 2
+
+
+# the pages
+
+
+@pytest.fixture
+def pages(monkeypatch):
+    """docs/schedulers.py, and beside it docs/scheduler_table.py."""
+    monkeypatch.syspath_prepend(str(DOCS))
+    return importlib.import_module("schedulers")
+
+
+@pytest.mark.parametrize("name", ["schedulers.md", "scheduler-findings.md", "kill-matrix.md"])
+def test_the_pages_are_those_that_the_json_files_make(pages, name):
+    assert (DOCS / name).read_text(encoding="utf-8") == pages.pages()[name]
+
+
+def test_a_row_is_kept_without_what_the_pages_leave_out(pages):
+    found = row("MiniMaxH3Scheduler", {}).plain()
+    kept = pages.kept(found)
+    assert kept["calls"] == 15
+    assert {f["check"] for f in kept["findings"]} == {"raises", "known_network", "evaluations"}
+    assert "record" not in kept
+    assert "refused" not in kept
+
+
+def test_numbers_that_are_none_are_kept_as_words(pages):
+    assert [pages.rounded(v) for v in (0.123456, float("nan"), 3, "a")] == [0.1235, "nan", 3, "a"]
+
+
+def a_row(findings=(), scheduler="A", **settings):
+    return {"scheduler": scheduler, "settings": settings, "findings": list(findings)}
+
+
+DEAD = {"severity": "defect", "check": "dead", "what": "is dead", "where": "w", "evidence": "e"}
+ORDER = {**DEAD, "check": "order", "what": "its step is of order 2, not 3 (solver_order)"}
+NOTE = {**DEAD, "severity": "note", "check": "evaluations", "what": "costs more"}
+
+
+@pytest.fixture
+def page(pages):
+    """docs/scheduler_table.py."""
+    return importlib.import_module("scheduler_table")
+
+
+def test_defects_are_grouped_worst_first_and_before_notes(page):
+    kept = [a_row([DEAD, NOTE]), a_row([ORDER], order=3), a_row([DEAD], "B")]
+    found = page.groups(kept)
+    assert [(g.code, g.check, len(g.hits)) for g in found] == [
+        ("D1", "order", 1),
+        ("D2", "dead", 2),
+        ("N1", "evaluations", 1),
+    ]
+    assert found[0].what == "its step is of order 2, not 3"
+
+
+def test_who_has_a_defect_is_said_by_the_setting_that_tells(page):
+    kept = [
+        a_row(),
+        a_row([DEAD], karras=True),
+        a_row([DEAD], karras=True, order=3),
+        a_row([], order=3),
+        a_row([DEAD], spacing="trailing", order=2),
+        a_row([], spacing="trailing"),
+        a_row([DEAD], "B", shift=3.0),
+    ]
+    (group,) = page.groups(kept)
+    assert page.who(group, kept, page.bases(kept)) == [
+        "A: `karras=True`, `order=2`",
+        "B: always",
+    ]
+
+
+def test_the_settings_of_the_base_are_not_said_again(page):
+    kept = [a_row(), a_row(clip_sample=False), a_row(clip_sample=False, eta=0.0)]
+    base = page.bases(kept)["A"]
+    assert [page.variant(r, base) for r in kept] == ["default", "clip_sample=False", "eta=0.0"]
+
+
+def test_a_long_list_of_steps_is_shortened(page):
+    assert page._brief("at 1, 3, 5, 7, 9 to 11 and 13 steps; x") == "at 1, 3, 5, .., 13 steps; x"
+    assert page._brief("at 1, 3 and 5 steps") == "at 1, 3 and 5 steps"
+
+
+def test_defects_that_come_together_say_so(page):
+    zero = {**DEAD, "check": "monotone", "what": "zero length"}
+    kept = [a_row([DEAD, zero], k=i) for i in range(4)] + [a_row([DEAD], k=9)]
+    first, second = page.groups(kept)
+    assert "Goes with [D2](#d2)." in "\n".join(page.entry(first, [first, second], []))
