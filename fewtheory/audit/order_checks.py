@@ -53,9 +53,12 @@ def _wrong_part(case: Case, named: int) -> tuple[str, str, str]:
     """(where, which moment of the weights is wrong, the repair) of a rule below its order."""
     r = case.refined[0]
     part = ratios(r, named)
-    nodes = np.arange(len(part))
-    middle = part[(nodes > len(part) // 4) & (nodes <= 0.9 * len(part))]
+    nodes = r.rule.principal[1:]  # a stage is no step
+    middle = part[nodes[(nodes > len(part) // 4) & (nodes <= 0.9 * len(part))]]
     off = np.abs(np.nanmedian(middle, axis=0) - 1) > OFF if middle.size else np.zeros(0, bool)
+    if case.misled and not case.stochastic:
+        place = f"every step, {r.steps} steps"
+        return place, "its network answers at other levels than those of its steps", ""
     if not np.any(off):
         return (
             f"every step, {r.steps} steps",
@@ -63,7 +66,7 @@ def _wrong_part(case: Case, named: int) -> tuple[str, str, str]:
             _remedy(case, None, None),
         )
     k = int(np.flatnonzero(off)[0])
-    bad = nodes[np.abs(part[:, k] - 1) > OFF]
+    bad = nodes[np.abs(part[nodes, k] - 1) > OFF]
     # a warm-up or a closing step of lower order uses too few evaluations to be blamed
     bad = bad[r.rule.uses[bad] >= min(named, int(np.median(r.rule.uses[1:])))]
     value = float(np.nanmedian(middle[:, k]))

@@ -83,6 +83,8 @@ class Recovered:
         # alpha_T = 0 with a noise prediction leaves no x_0 to be predicted
         levels = (self.handed.alpha, self.handed.sigma, self.believed.alpha, self.believed.sigma)
         nowhere = np.isnan(self.believed.lam)  # alpha = sigma = 0
+        if not (np.all(self.handed.sigma > 0) and np.all(self.believed.sigma[:-1] > 0)):
+            return False  # a noise-like output at sigma = 0 tells no x_0
         return bool(
             all(np.all(np.isfinite(v)) and np.all(v >= 0) for v in levels) and not any(nowhere)
         )

@@ -238,7 +238,8 @@ def known_network(case: Case) -> Iterator[Finding]:
         r = lost[-1]
         alpha, sigma = r.believed.alpha, r.believed.sigma
         wrong = ~(np.isfinite(alpha) & np.isfinite(sigma) & (alpha >= 0) & (sigma >= 0))
-        i = _first(wrong)
+        wrong |= np.append(sigma[:-1] <= 0, np.isnan(r.believed.lam[-1]))
+        i = _first(wrong) if np.any(wrong) else r.probe.nfe
         yield Finding(
             "does not carry a point mass to the data",
             f"at {numbers(q.steps for q in lost)} steps; {step_of(r, i)}",

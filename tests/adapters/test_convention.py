@@ -147,6 +147,11 @@ def test_a_scheduler_that_is_not_read_is_refused_by_name(name):
         convention(getattr(diffusers, name)())
 
 
+def test_inverted_sigmas_are_refused():
+    with pytest.raises(ValueError, match="one whose time grows with the noise"):
+        convention(diffusers.FlowMatchEulerDiscreteScheduler(invert_sigmas=True))
+
+
 def test_what_is_no_scheduler_is_refused():
     with pytest.raises(TypeError, match="scheduler must be a diffusers scheduler, got 3"):
         convention(3)

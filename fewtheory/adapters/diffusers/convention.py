@@ -93,6 +93,8 @@ def convention(scheduler: Any) -> Convention:
     kind = config.get("prediction_type", None)
     if name == "IPNDMScheduler":  # its config says nothing; its step reads the output as v
         return Convention(Trigonometric(), "v", Affine(1.0))
+    if config.get("invert_sigmas"):
+        raise fail("convention", "scheduler", "one whose time grows with the noise", name)
     if name.startswith(FLOWS) or kind == "flow_prediction" or config.get("use_flow_sigmas"):
         units = Affine(config["num_train_timesteps"])
         return Convention(RectifiedFlow(), PREDICTION_TYPES.get(kind, "flow"), units)
