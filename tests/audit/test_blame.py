@@ -11,10 +11,13 @@ import types
 import numpy as np
 import pytest
 
-from fewtheory.audit.blame import Edit, formed_at, order_is, suspects
+from fewtheory.audit.blame import formed_at, order_is, suspects
 from fewtheory.audit.edits import alike, candidates
 from fewtheory.audit.method import methods
+from fewtheory.audit.moments import ratios
 from fewtheory.audit.mutants import LIBRARY, MUTANTS
+from fewtheory.audit.probe import probe
+from fewtheory.audit.recovered import network_of, recover
 from fewtheory.audit.subject import subject
 
 diffusers = pytest.importorskip("diffusers")
@@ -125,28 +128,42 @@ def within(tries, good):
 def test_the_scheduler_is_right_as_written(scheduler_file):
     judged = subject(scheduler_file(WRITTEN)[0])
     assert order_is(2)(judged)
-    assert suspects(judged, order_is(2)) == []
+    assert suspects(judged, lambda judged: True) == []  # nothing to repair
 
 
-MISTAKES = {
-    "ratio": ("r = h_0 / h", "r = h / h_0"),
-    "weight": ("+ 0.5 * weight * slope", "+ 0.25 * weight * slope"),
-    "sign": ("(1 - torch.exp(-h))", "(1 - torch.exp(h))"),
-    "index": ("self.lam(self.index - 1)", "self.lam(self.index - 2)"),
-    "conversion": ("(sample - sigma_s * model_output)", "(sample + sigma_s * model_output)"),
+def tells_the_truth(judged):
+    """Whether the network is called where the sampler believes to stand, in a run of 6 steps."""
+    return np.max(np.abs(recover(judged, 6, network_of(judged)[0]).off)) < 1e-6
+
+
+def weighs_the_slope(judged):
+    """Whether each step but the first has the midpoint rule's weight on the slope.
+
+    It is h (1 - e^-h) / 2, of which a step needs h - 1 + e^-h; nine digits are left of sixteen
+    after the rows of 12 steps are taken apart.
+    """
+    run = recover(judged, 12, network_of(judged)[0])
+    h = np.diff(run.believed.lam)[1:]
+    midpoint = -h * np.expm1(-h) / (2 * (h + np.expm1(-h)))
+    return np.allclose(ratios(run, 2)[2:, 1], midpoint, rtol=1e-7, atol=0)
+
+
+MISTAKES = {  # with a question that they answer with no, and after how many tries it is left
+    "ratio": ("r = h_0 / h", "r = h / h_0", weighs_the_slope, 90),
+    "weight": ("+ 0.5 * weight * slope", "+ 0.25 * weight * slope", order_is(2), 12),
+    "sign": ("(1 - torch.exp(-h))", "(1 - torch.exp(h))", tells_the_truth, 60),
+    "conversion": ("(sample - sigma_s * model", "(sample + sigma_s * model", tells_the_truth, 150),
 }
-
-
-TRIES = {"ratio": 300, "weight": 300, "sign": 300, "index": 300, "conversion": 300}
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_the_edit_stands_on_the_wrong_line(scheduler_file, mistake):
-    old, new = MISTAKES[mistake]
+    old, new, good, tries = MISTAKES[mistake]
     kind, lines = scheduler_file(WRITTEN.replace(old, new))
     judged = subject(kind)
-    assert not order_is(2)(judged)
-    found = suspects(judged, within(TRIES[mistake], order_is(2)), LONG)
+    with np.errstate(all="ignore"):
+        assert not good(judged)
+    found = suspects(judged, within(tries, good), LONG)
     (wrong,) = lines_with(lines, new)
     assert wrong in [e.place.line for e in found], found
     assert {e.place.file for e in found} == {inspect.getsourcefile(kind).rpartition("/")[2]}
@@ -155,7 +172,7 @@ def test_the_edit_stands_on_the_wrong_line(scheduler_file, mistake):
 def test_a_state_is_formed_where_its_arithmetic_stands_not_where_it_is_cast(scheduler_file):
     kind, lines = scheduler_file(WRITTEN)
     place = formed_at(subject(kind), 6, 3)
-    assert [place.line] == lines_with(lines, "return (")[:1]
+    assert [place.line] == lines_with(lines, "return (")[-1:]
     assert place.method == "TwoStep.update"
     assert place.source.splitlines()[0] == "return ("  # whole, and no longer indented
     assert place.source.splitlines()[-1] == ")"
@@ -182,10 +199,11 @@ def test_a_class_whose_source_is_gone_still_names_the_method():
 def test_the_published_factor_of_the_third_order_is_found():
     """The weight on the second difference is half of what the step needs: plan-algebra, (1)."""
     judged = subject(DPM, {"solver_order": 3})
-    (edit,) = suspects(judged, within(12, order_is(3)), LONG)
+    (edit,) = suspects(judged, within(6, order_is(3)), LONG)
     source = inspect.getsource(sys.modules[DPM.__module__]).splitlines()
     assert source[edit.place.line - 1].endswith("/ h**2 - 0.5)) * D2")
     assert edit.place.method == f"{DPM.__name__}.multistep_dpm_solver_third_order_update"
+    assert edit.place.source.startswith("x_t = (\n    (sigma_t / sigma_s0) * sample\n")
     assert edit.new == f"2 * ({edit.old})"
 
 
@@ -218,12 +236,11 @@ def test_a_mutant_of_a_scheduler_leads_to_its_method(index):
 
 RIGHT = [
     (diffusers.DDIMScheduler, {"clip_sample": False}, 1),
-    (diffusers.EulerAncestralDiscreteScheduler, {}, 1),
+    (diffusers.EulerDiscreteScheduler, {"use_karras_sigmas": True}, 1),  # rounded timesteps
     (diffusers.FlowMatchEulerDiscreteScheduler, {"stochastic_sampling": True}, 1),
     (DPM, {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"}, 2),
     (HEUN, {}, 2),  # 5/6 h, the largest of those known
     (diffusers.DEISMultistepScheduler, {}, 2),
-    (diffusers.UniPCMultistepScheduler, {"use_karras_sigmas": True}, 2),  # rounded timesteps
 ]
 
 
@@ -371,11 +388,11 @@ def test_what_raises_is_no_repair_and_time_is_kept(scheduler_file):
 
     assert suspects(judged, good, 1e-3) == []
     assert len(seen) == 1  # the sampler itself
-    assert suspects(judged, good, 1.0) == []
-    assert len(seen) > 10
+    assert suspects(judged, good, LONG) == []
+    assert len(seen) > 100  # one for each edit
 
 
-def test_a_run_without_noise_or_near_the_data_is_no_repair(scheduler_file):
+def test_a_run_near_the_data_is_no_repair(scheduler_file):
     judged = subject(scheduler_file(WRITTEN)[0])
 
     def shorter(judged):
@@ -384,23 +401,13 @@ def test_a_run_without_noise_or_near_the_data_is_no_repair(scheduler_file):
         return int(made.timesteps[0]) < 900
 
     assert suspects(judged, shorter, LONG) == []
-    noisy = subject(diffusers.EulerAncestralDiscreteScheduler)
 
+
+def test_an_edit_that_takes_the_noise_away_is_no_repair():
     def still(judged):
-        from fewtheory.audit.probe import probe
-
         return not np.any(probe(judged, 4).C)
 
-    assert suspects(noisy, still, 3.0) == []
-
-
-def test_an_edit_is_read_with_its_place(scheduler_file):
-    kind, lines = scheduler_file(WRITTEN.replace("0.5 * weight", "0.25 * weight"))
-    found = suspects(subject(kind), within(8, order_is(2)), LONG)[0]
-    assert isinstance(found, Edit)
-    assert "0.25 * weight * slope" in lines[found.place.line - 1]
-    assert found.place.source.startswith("return (")
-    assert found.old in found.place.source
+    assert suspects(subject(diffusers.EulerAncestralDiscreteScheduler), still, LONG) == []
 
 
 # refusals

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from fewtheory.audit import __main__ as command
 from fewtheory.audit import table, variants
-from fewtheory.audit.table import row, rows
+from fewtheory.audit.table import parallel, row, rows
 from fewtheory.audit.variants import each, unaudited
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -20,6 +21,13 @@ pinned = pytest.mark.skipif(
     KEPT["library"] != f"diffusers {importlib.metadata.version('diffusers')}",
     reason=f"the table is of {KEPT['library']}",
 )
+
+
+@pytest.fixture
+def brief(monkeypatch):
+    """Audits that look at runs in few numbers of steps: what is tested is what is told of them."""
+    monkeypatch.setattr(table, "EVERY", 4)
+
 
 # which classes
 
@@ -94,14 +102,14 @@ def test_combinations_are_all_of_them():
 # what is said of one
 
 
-def test_a_defect_is_in_the_record():
+def test_a_defect_is_in_the_record(brief):
     found = row("EDMDPMSolverMultistepScheduler", {"solver_order": 3})
     assert (found.linear, found.dead, found.end) == (True, 0, 0.0)
     assert "order" in {f["check"] for f in found.record["findings"]}
     assert not found.error + found.refused
 
 
-def test_what_is_not_linear_has_no_number_of_dead_evaluations():
+def test_what_is_not_linear_has_no_number_of_dead_evaluations(brief):
     found = row("UnCLIPScheduler", {})
     assert (found.linear, found.dead, found.end) == (False, None, None)
 
@@ -122,7 +130,7 @@ def test_a_class_that_refuses_says_so_in_its_row(name, settings, said):
 
 
 def test_what_our_own_code_raises_is_seen_in_the_row(monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise KeyError("a slip of ours")
 
     monkeypatch.setattr(table, "conformance", broken)
@@ -133,12 +141,16 @@ def test_what_our_own_code_raises_is_seen_in_the_row(monkeypatch):
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_rows_come_in_order_from_one_process_or_from_two(jobs):
+def test_work_comes_back_in_order_from_one_process_or_from_two(jobs):
+    assert list(parallel(math.hypot, [(3, 4), (5, 12), (8, 15)], jobs)) == [5, 13, 17]
+
+
+def test_rows_are_all_variants_in_order_and_are_counted(brief):
     told = []
-    found = rows(["MiniMaxH3Scheduler"], jobs=jobs, on_row=lambda *n: told.append(n))
+    found = rows(["MiniMaxH3Scheduler"], jobs=1, on_row=lambda *n: told.append(n))
     assert [r.settings for r in found] == variants.variants("MiniMaxH3Scheduler")
     assert told == [(k + 1, len(found)) for k in range(len(found))]
-    assert all(r.record["evaluations"]["16"] == 15 for r in found)
+    assert all(r.record["evaluations"]["4"] == 3 for r in found)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +168,7 @@ def test_bad_arguments_are_refused_by_name(given, wanted):
 # the command
 
 
-def test_the_command_writes_what_it_found(tmp_path, capsys):
+def test_the_command_writes_what_it_found(brief, tmp_path, capsys):
     file = tmp_path / "table.json"
     only = ["--only", "MiniMaxH3Scheduler", "SCMScheduler"]
     assert command.main(["table", str(file), *only, "--jobs", "1"]) == 0
@@ -167,7 +179,7 @@ def test_the_command_writes_what_it_found(tmp_path, capsys):
 
 
 def test_an_audit_that_fails_is_the_commands_failure(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(table, "conformance", lambda *_: 1 / 0)
+    monkeypatch.setattr(table, "conformance", lambda *_, **__: 1 / 0)
     file = str(tmp_path / "table.json")
     assert command.main(["table", file, "--only", "MiniMaxH3Scheduler", "--jobs", "1"]) == 1
     assert "ZeroDivisionError" in Path(file).read_text()
@@ -195,7 +207,7 @@ def test_the_pages_are_those_that_the_json_files_make(pages, name):
     assert (DOCS / name).read_text(encoding="utf-8") == pages.pages()[name]
 
 
-def test_a_row_is_kept_without_what_the_pages_leave_out(pages):
+def test_a_row_is_kept_without_what_the_pages_leave_out(brief, pages):
     found = row("MiniMaxH3Scheduler", {}).plain()
     kept = pages.kept(found)
     assert kept["calls"] == 15
