@@ -45,4 +45,5 @@ def step_of(r: Recovered, node: int) -> str:
 
 
 def short(values: Iterable[float]) -> str:
+    """The first five of these numbers, to five digits."""
     return ", ".join(f"{float(v):.5g}" for v in list(values)[:5])
