@@ -1,9 +1,8 @@
-"""Edits of a method: one expression of its source replaced, as whoever repairs it would.
+"""Edits of an expression, as whoever repairs a formula would make them.
 
 `verify.sabotage` breaks a formula where it is told to; here every expression is tried, since nobody
 knows yet where the formula is broken. The edits undo the mistakes that people make in formulas: a
-sign, a factor, a ratio upside down, a level of another step, a root. Nothing is written to a file:
-the method's syntax tree is compiled with the one expression replaced and put into a subclass.
+sign, a factor, a ratio upside down, a level of another step, two exchanged names, a root.
 """
 
 from __future__ import annotations
@@ -11,16 +10,10 @@ from __future__ import annotations
 import ast
 import copy
 import functools
-import inspect
 import itertools
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from types import CellType, CodeType, FunctionType
 from typing import Any, NamedTuple
-
-from ..verify.sabotage import _twin
-from .mutants import _subclass
 
 TERMS, PRODUCTS = (ast.Add, ast.Sub), (ast.Mult, ast.Div)
 
@@ -58,126 +51,6 @@ class Candidate(NamedTuple):
     likely: int
 
 
-@dataclass(frozen=True, eq=False)
-class Method:
-    """A method that a class has, with its source.
-
-    kind: the class; name, value: the attribute, as the class holds it; function: what runs, inside
-    whatever wraps it; definition: its tree, with the line numbers of its file.
-    """
-
-    kind: type
-    name: str
-    value: Any
-    function: FunctionType
-    definition: ast.FunctionDef
-
-    @property
-    def statements(self) -> list[ast.stmt]:
-        """Every statement in it, in the order of the source."""
-        inside = [n for s in self.definition.body for n in ast.walk(s) if isinstance(n, ast.stmt)]
-        return sorted(inside, key=lambda s: (s.lineno, s.col_offset))
-
-    def edited(self, candidate: Candidate) -> type:
-        """A subclass of the class, of its name, with this edit."""
-        slot, old = candidate.slot, candidate.slot.node
-        slot.put(ast.fix_missing_locations(ast.copy_location(copy.deepcopy(candidate.new), old)))
-        try:
-            code = _compiled(self.definition, self.function.__code__)
-        finally:
-            slot.put(old)
-        new = _twin(self.function, self.function.__globals__, code)
-        return _subclass(self.kind, self.name, _exchanged(self.value, self.function, new))
-
-
-def methods(kind: type, ran: Collection[CodeType]) -> dict[CodeType, Method]:
-    """Those of these pieces of code that are methods of the class and whose source can be read.
-
-    Without those that a subclass has replaced: an edit of such a one would not be called.
-    """
-    found: dict[CodeType, Method] = {}
-    held: dict[str, Any] = {}
-    for base in reversed(kind.__mro__):
-        held.update(vars(base))
-    for name, value in held.items():
-        for function in _inside(value):
-            definition = definition_of(function.__code__) if function.__code__ in ran else None
-            if definition is not None:
-                own = copy.deepcopy(definition)
-                found[function.__code__] = Method(kind, name, value, function, own)
-    return found
-
-
-def definition_of(code: CodeType) -> ast.FunctionDef | None:
-    """The tree of the function with this code; None where its source cannot be read."""
-    tree = tree_of(code)
-    for node in ast.walk(tree) if tree else ():
-        if isinstance(node, ast.FunctionDef) and node.name == code.co_name:
-            first = min(n.lineno for n in (node, *node.decorator_list))
-            if first == code.co_firstlineno:
-                return node
-    return None
-
-
-def tree_of(code: CodeType) -> ast.Module | None:
-    """The tree of the file in which this code stands; None where it cannot be read."""
-    try:
-        return _parsed("".join(inspect.findsource(code)[0]))
-    except (OSError, SyntaxError):
-        return None
-
-
-@functools.lru_cache(maxsize=8)
-def _parsed(text: str) -> ast.Module:
-    return ast.parse(text)
-
-
-def _inside(value: Any) -> Iterator[FunctionType]:
-    """The functions in an attribute of a class, the wrappers first."""
-    while value is not None:
-        if isinstance(value, FunctionType):
-            yield value
-        value = getattr(value, "__wrapped__", getattr(value, "func", None))
-
-
-def _exchanged(value: Any, old: FunctionType, new: FunctionType) -> Any:
-    """The attribute with `new` for the function `old` inside it."""
-    if value is old:
-        return new
-    if isinstance(value, staticmethod | classmethod):
-        return type(value)(_exchanged(value.__func__, old, new))
-    if isinstance(value, functools.partialmethod):
-        return functools.partialmethod(
-            _exchanged(value.func, old, new), *value.args, **value.keywords
-        )
-    inner = value.__wrapped__
-    other = _exchanged(inner, old, new)
-    cells = [CellType(other) if c.cell_contents is inner else c for c in value.__closure__]
-    code, names = value.__code__, value.__globals__
-    twin = FunctionType(code, names, value.__name__, value.__defaults__, tuple(cells))
-    twin.__kwdefaults__ = value.__kwdefaults__
-    return functools.update_wrapper(twin, other)
-
-
-def _compiled(definition: ast.FunctionDef, code: CodeType) -> CodeType:
-    """The function's code from its tree, in scopes that give it the same free variables."""
-    owner = code.co_qualname.split(".")[-2:][0]
-    free = [name for name in code.co_freevars if name != "__class__"]
-    tree = ast.parse(f"def scope({', '.join(free)}):\n class {owner}: pass")
-    scope: Any = tree.body[0]
-    scope.body[0].body = [definition]
-    whole = compile(tree, code.co_filename, "exec", dont_inherit=True)
-    within = [whole]
-    for one in within:
-        within += [c for c in one.co_consts if isinstance(c, CodeType)]
-    first = code.co_firstlineno
-    new = next(c for c in within if (c.co_name, c.co_firstlineno) == (code.co_name, first))
-    return new.replace(co_qualname=code.co_qualname)
-
-
-# which edits
-
-
 def slots(node: ast.AST, subscript: bool = False) -> Iterator[Slot]:
     """Every expression of a statement that is computed, without those of statements inside it."""
     for field, value in ast.iter_fields(node):
@@ -211,14 +84,15 @@ def candidates(statement: ast.stmt, known: Collection[str]) -> Iterator[Candidat
 
 
 def _others(slot: Slot, known: Collection[str]) -> Iterator[tuple[int, ast.expr]]:
-    node, parent = slot.node, slot.parent
-    if isinstance(parent, ast.stmt):
+    """(likely, what may stand here instead)."""
+    node: Any = slot.node
+    if isinstance(slot.parent, ast.stmt):
         for one, other in itertools.combinations(sorted(names(node, ast.Load) & set(known)), 2):
             if alike(one, other):
                 yield 1, _Renamed({one: other, other: one}).visit(copy.deepcopy(node))
     match node:
-        case ast.Constant(value=v) if type(v) in (int, float):
-            yield from ((0, ast.Constant(w)) for w in _numbers(v, slot.subscript))
+        case ast.Constant() if type(node.value) in (int, float):
+            yield from ((0, ast.Constant(w)) for w in _numbers(slot.node.value, slot.subscript))
         case ast.Name(id=name):
             yield from ((1, ast.Name(n, ast.Load())) for n in sorted(known) if alike(name, n))
         case ast.UnaryOp(op=ast.USub(), operand=x):
@@ -234,29 +108,39 @@ def _others(slot: Slot, known: Collection[str]) -> Iterator[tuple[int, ast.expr]
                 yield from ((1, ast.Call(f, [_times(c, x)], node.keywords)) for c in (2, 0.5))
         case ast.Call(func=f, args=[x]) if _called(f) == "sqrt":
             yield 1, x
-        case ast.BinOp(left=x, op=ast.Pow()):
+        case ast.BinOp():
+            yield from _of_arithmetic(slot, node.left, node.op, node.right)
+    factor = isinstance(node, ast.Name) and _is(slot.parent, PRODUCTS)
+    if factor or _is(node, TERMS):
+        yield 2, ast.BinOp(node, ast.Pow(), ast.Constant(0.5))
+    if factor:
+        yield 2, ast.BinOp(node, ast.Pow(), ast.Constant(2))
+
+
+def _of_arithmetic(
+    slot: Slot, x: ast.expr, op: ast.operator, y: ast.expr
+) -> Iterator[tuple[int, ast.expr]]:
+    node = slot.node
+    match op:
+        case ast.Pow():
             yield 1, x
-        case ast.BinOp(left=x, op=ast.Add() | ast.Sub() as op, right=y):
+        case ast.Add() | ast.Sub():
             yield 0, ast.BinOp(x, ast.Sub() if isinstance(op, ast.Add) else ast.Add(), y)
             if isinstance(op, ast.Sub):
                 yield 1, ast.BinOp(y, op, x)
             if isinstance(y, ast.Constant) and y.value == 1:
                 yield 0, x
-        case ast.BinOp(left=x, op=ast.Mult() | ast.Div() as op, right=y):
+        case ast.Mult() | ast.Div():
             if isinstance(op, ast.Div):
                 yield 0, ast.BinOp(y, op, x)
             yield 2, ast.BinOp(x, ast.Div() if isinstance(op, ast.Mult) else ast.Mult(), y)
-            if not _is(parent, PRODUCTS):
+            if not _is(slot.parent, PRODUCTS):
                 yield from ((0, _times(c, node)) for c in (2, 0.5))
-                if not (_is(parent, TERMS) and slot.field == "right"):
+                if not (_is(slot.parent, TERMS) and slot.field == "right"):
                     yield 0, _negative(node)
-    if _is(node, TERMS) or isinstance(node, ast.Name) and _is(parent, PRODUCTS):
-        yield 2, ast.BinOp(node, ast.Pow(), ast.Constant(0.5))
-    if isinstance(node, ast.Name) and _is(parent, PRODUCTS):
-        yield 2, ast.BinOp(node, ast.Pow(), ast.Constant(2))
 
 
-def _numbers(v: float, subscript: bool) -> Iterator[float]:
+def _numbers(v: float | int, subscript: bool) -> Iterator[float | int]:
     if v and not subscript:
         yield v * 2
         yield v // 2 if v % 2 == 0 and isinstance(v, int) else v / 2
@@ -279,7 +163,7 @@ def _negative(x: ast.expr) -> ast.expr:
     return ast.UnaryOp(ast.USub(), x)
 
 
-def _times(factor: float, x: ast.expr) -> ast.expr:
+def _times(factor: float | int, x: ast.expr) -> ast.expr:
     return ast.BinOp(ast.Constant(factor), ast.Mult(), x)
 
 

@@ -11,6 +11,7 @@ import types
 import numpy as np
 import pytest
 
+from fewtheory.audit import blame
 from fewtheory.audit.blame import formed_at, order_is, suspects
 from fewtheory.audit.edits import alike, candidates
 from fewtheory.audit.method import methods
@@ -28,7 +29,7 @@ pytestmark = [
 ]
 pinned = pytest.mark.skipif(diffusers.__version__ != LIBRARY[1], reason=f"lines of {LIBRARY}")
 DPM, HEUN = diffusers.DPMSolverMultistepScheduler, diffusers.HeunDiscreteScheduler
-LONG = 60.0  # seconds: on a busy machine too `within` ends a search, not the clock
+LONG = 60.0  # seconds: on a busy machine, for what takes one
 
 WRITTEN = '''
 import numpy as np
@@ -116,10 +117,16 @@ def lines_with(lines, text):
     return [i for i, line in enumerate(lines, start=1) if text in line]
 
 
-def within(tries, good):
-    """The same question, to which no is the answer after so many tries."""
-    count = iter(range(tries))
-    return lambda judged: next(count, None) is not None and good(judged)
+@pytest.fixture
+def counted(monkeypatch):
+    """A question of which each asking takes a second of `suspects`: the same on every machine."""
+    asked = []
+    monkeypatch.setattr(blame, "time", types.SimpleNamespace(monotonic=lambda: len(asked)))
+
+    def question(good):
+        return lambda judged: asked.append(judged) or good(judged)
+
+    return question
 
 
 # a class in somebody's own file
@@ -148,22 +155,22 @@ def weighs_the_slope(judged):
     return np.allclose(ratios(run, 2)[2:, 1], midpoint, rtol=1e-7, atol=0)
 
 
-MISTAKES = {  # with a question that they answer with no, and after how many tries it is left
+MISTAKES = {  # with a question that they answer with no, and after how many tries the search ends
     "ratio": ("r = h_0 / h", "r = h / h_0", weighs_the_slope, 90),
-    "weight": ("+ 0.5 * weight * slope", "+ 0.25 * weight * slope", order_is(2), 12),
+    "weight": ("+ 0.5 * weight * slope", "+ 0.25 * weight * slope", order_is(2), 3),
     "sign": ("(1 - torch.exp(-h))", "(1 - torch.exp(h))", tells_the_truth, 60),
-    "conversion": ("(sample - sigma_s * model", "(sample + sigma_s * model", tells_the_truth, 150),
+    "conversion": ("(sample - sigma_s * model", "(sample + sigma_s * model", tells_the_truth, 145),
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_the_edit_stands_on_the_wrong_line(scheduler_file, mistake):
+def test_the_edit_stands_on_the_wrong_line(scheduler_file, counted, mistake):
     old, new, good, tries = MISTAKES[mistake]
     kind, lines = scheduler_file(WRITTEN.replace(old, new))
     judged = subject(kind)
     with np.errstate(all="ignore"):
         assert not good(judged)
-    found = suspects(judged, within(tries, good), LONG)
+    found = suspects(judged, counted(good), tries)
     (wrong,) = lines_with(lines, new)
     assert wrong in [e.place.line for e in found], found
     assert {e.place.file for e in found} == {inspect.getsourcefile(kind).rpartition("/")[2]}
@@ -196,10 +203,10 @@ def test_a_class_whose_source_is_gone_still_names_the_method():
 
 
 @pinned
-def test_the_published_factor_of_the_third_order_is_found():
+def test_the_published_factor_of_the_third_order_is_found(counted):
     """The weight on the second difference is half of what the step needs: plan-algebra, (1)."""
     judged = subject(DPM, {"solver_order": 3})
-    (edit,) = suspects(judged, within(6, order_is(3)), LONG)
+    (edit,) = suspects(judged, counted(order_is(3)), 1)
     source = inspect.getsource(sys.modules[DPM.__module__]).splitlines()
     assert source[edit.place.line - 1].endswith("/ h**2 - 0.5)) * D2")
     assert edit.place.method == f"{DPM.__name__}.multistep_dpm_solver_third_order_update"
@@ -393,21 +400,28 @@ def test_what_raises_is_no_repair_and_time_is_kept(scheduler_file):
 
 
 def test_a_run_near_the_data_is_no_repair(scheduler_file):
-    judged = subject(scheduler_file(WRITTEN)[0])
+    judged, starts = subject(scheduler_file(WRITTEN)[0]), []
 
-    def shorter(judged):
+    def near(judged):
         made = judged.make()
         made.set_timesteps(4)
-        return int(made.timesteps[0]) < 900
+        starts.append(int(made.timesteps[0]))
+        return starts[-1] < 700
 
-    assert suspects(judged, shorter, LONG) == []
+    assert suspects(judged, near, LONG) == []
+    assert min(starts) < 700  # it was tried
 
 
-def test_an_edit_that_takes_the_noise_away_is_no_repair():
+def test_an_edit_that_takes_the_noise_away_is_no_repair(counted):
+    noisy = []
+
     def still(judged):
-        return not np.any(probe(judged, 4).C)
+        noisy.append(bool(np.any(probe(judged, 4).C)))
+        return not noisy[-1]
 
-    assert suspects(subject(diffusers.EulerAncestralDiscreteScheduler), still, LONG) == []
+    judged = subject(diffusers.EulerAncestralDiscreteScheduler)
+    assert suspects(judged, counted(still), 60) == []
+    assert False in noisy  # it was tried
 
 
 # refusals
