@@ -15,6 +15,7 @@ RANK = (
     *("raises", "dead", "monotone", "config", "reuse"),
 )
 LONG = 80  # characters of a message
+FEW = 4  # times as many that have a defect as have not: then these are told
 GAIN = 0.95  # of an error, below which a mended plan's is worth a word
 MOST = 0.8  # of the lines that have a defect: when it goes with another
 
@@ -103,6 +104,9 @@ def _when(hit: list[dict], mine: list[dict], base: dict) -> str:
     """The settings that have it, by single settings where these tell."""
     if len(hit) == len(mine):
         return "always"
+    without = [variant(r, base) for r in mine if not any(r is h for h in hit)]
+    if len(hit) > FEW * len(without):
+        return f"always, but for {_quoted(without)}"
     shown = {id(r): variant(r, base).split() for r in mine}
     alone = sorted({part for r in hit for part in shown[id(r)]})
     having = {p: {id(r) for r in mine if p in shown[id(r)]} for p in alone}
@@ -116,7 +120,11 @@ def _when(hit: list[dict], mine: list[dict], base: dict) -> str:
         parts.append(best)
         left = {k: r for k, r in left.items() if k not in telling[best]}
     parts += [variant(r, base) for r in left.values()]
-    return ", ".join("the default" if p == "default" else f"`{p}`" for p in parts)
+    return _quoted(parts)
+
+
+def _quoted(settings: list[str]) -> str:
+    return ", ".join("the default" if p == "default" else f"`{p}`" for p in settings)
 
 
 def entry(group: Group, others: list[Group], who_has: list[str]) -> Iterator[str]:

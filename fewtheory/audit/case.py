@@ -79,7 +79,7 @@ class Case:
     @property
     def linear(self) -> bool:
         """Whether no run left its own rows."""
-        return all(r.probe.nonlinear_at is None for r in self.every)
+        return all(r.probe.nonlinear_at is None for r in self.every if r.finite)
 
     @cached_property
     def named(self) -> tuple[int | None, str]:

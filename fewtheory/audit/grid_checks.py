@@ -21,7 +21,7 @@ LAM = 1e-6  # levels told in float32
 MISMATCH = 1e-3  # in lam: where time is continuous
 BESIDE = 0.1  # rms in lam at 50 steps or so: Euler in a path's own time stays below
 NEGLIGIBLE = 1e-5  # rms on the bimodal law, whose components have standard deviations .3 and .5
-SHORT = 1e-9  # in lam: a step of zero length
+SHORT = 1e-5  # in lam: a step of zero length, float32 included
 
 
 def monotone(case: Case) -> Iterator[Finding]:

@@ -9,7 +9,8 @@ from .blame import SHORT, Edit, Place, formed_at, order_is, suspects
 from .case import Case
 from .finding import Finding
 
-RULE = ("order", "uneven", "known_network")  # checks whose fault is in the formula of a step
+RULE = ("order", "uneven")  # checks whose fault is in the formula of a step
+LOST = "does not carry a point mass"  # and this finding
 SECONDS = 4.0  # for the search of an edit
 
 
@@ -19,7 +20,9 @@ def with_lines(case: Case, found: Sequence[Finding]) -> list[Finding]:
     Only of a scheduler made from its class, whose source can be read.
     """
     maker = getattr(case.judged.make, "maker", None)
-    at_fault = [f for f in found if f.check in RULE and f.severity == "defect"]
+    at_fault = [
+        f for f in found if f.severity == "defect" and (f.check in RULE or f.what.startswith(LOST))
+    ]
     if case.judged.kind != "scheduler" or not isinstance(maker, type) or not at_fault:
         return list(found)
     line = _told(*_blamed(case))

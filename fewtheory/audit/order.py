@@ -23,6 +23,7 @@ from .recovered import Recovered
 from .rule import Rule
 
 GENTLE = {"gentle": (0.4 + 0.3j, -0.3 + 0.4j, 0.5j)}  # asymptotic at a scheduler's own step sizes
+APART = 1.2  # of two slopes of a law's errors
 QUARTER, HALF, NINE_TENTHS = 0.25, 0.5, 0.9
 
 
@@ -42,11 +43,12 @@ class MeasuredOrder:
     errors: tuple[float, ...]
 
 
-def rule_order(runs: Sequence[Recovered], at_handed: bool) -> MeasuredOrder:
+def rule_order(runs: Sequence[Recovered], at_handed: bool) -> MeasuredOrder | None:
     """The order of three runs, each of twice as many steps as the one before.
 
     at_handed: judge the network at the levels that it is told (where the sampler's own beliefs
-    are no levels of a grid), instead of those in which the sampler believes.
+    are no levels of a grid), instead of those in which the sampler believes. None where the slopes
+    of a law's errors do not agree: at a floor, or far from the asymptotic range.
     """
     rules = [r.told_rule if at_handed else r.rule for r in runs]
     plans = [rule.plan for rule in rules]
@@ -57,6 +59,10 @@ def rule_order(runs: Sequence[Recovered], at_handed: bool) -> MeasuredOrder:
         cut = [upto(p, e[-1]) for p, e in zip(plans, ends, strict=True)]
         errors = tuple(float(np.linalg.norm([*weak_defects(p).values()])) for p in cut)
         slopes = slopes_of([{"law": np.array([e])} for e in errors])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            one, two = np.log2(np.array(errors[:2]) / np.array(errors[1:]))
+        if abs(one - two) > APART and errors[2] < errors[0]:
+            return None
         lowest = min(slopes.values(), default=math.inf)
         return MeasuredOrder(_integer(lowest), lowest, "weak", slopes, steps, errors)
     each = list(zip(plans, firsts, ends, strict=True))
@@ -68,7 +74,9 @@ def rule_order(runs: Sequence[Recovered], at_handed: bool) -> MeasuredOrder:
 
 
 def _integer(slope: float) -> int:
-    return 99 if math.isinf(slope) else max(0, math.floor(slope + 0.5))
+    if math.isinf(slope):  # nothing above roundings, or nothing finite
+        return 99 if slope > 0 else 0
+    return max(0, math.floor(slope + 0.5))
 
 
 def slopes_of(series: list[dict[str, np.ndarray]]) -> dict[str, float]:
@@ -76,7 +84,10 @@ def slopes_of(series: list[dict[str, np.ndarray]]) -> dict[str, float]:
     out = {}
     for name in series[0]:
         first, second, third = (m[name] for m in series)
-        usable = np.isfinite(third) & (third > 1e-12)
+        if not np.all(np.isfinite(third)):
+            out[name] = -math.inf
+            continue
+        usable = third > 1e-12
         if usable.any():
             one, two = np.log2(first / second), np.log2(second / third)
             out[name] = float(np.min((2 * two - one)[usable]))

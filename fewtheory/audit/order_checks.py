@@ -40,7 +40,7 @@ def order(case: Case) -> Iterator[Finding]:
             f"{evidence}; measured {found.measured:.2f} (errors {series} steps)",
             repair,
         )
-    elif found.kind == "ode" and round(found.measured) < min(named, found.algebra):
+    elif found.kind == "ode" and found.measured + 0.5 < min(named, found.algebra):
         yield Finding(
             f"by its coefficients its step is of order {found.algebra}; measured otherwise",
             "the recurring step",
@@ -53,8 +53,8 @@ def _wrong_part(case: Case, named: int) -> tuple[str, str, str]:
     """(where, which moment of the weights is wrong, the repair) of a rule below its order."""
     r = case.refined[0]
     part = ratios(r, named)
-    nodes = r.rule.principal[1:]  # a stage is no step
-    middle = part[nodes[(nodes > len(part) // 4) & (nodes <= 0.9 * len(part))]]
+    nodes = r.rule.principal[1:]
+    middle = _middle(r, named)
     off = np.abs(np.nanmedian(middle, axis=0) - 1) > OFF if middle.size else np.zeros(0, bool)
     if case.misled and not case.stochastic:
         place = f"every step, {r.steps} steps"
@@ -72,6 +72,12 @@ def _wrong_part(case: Case, named: int) -> tuple[str, str, str]:
     value = float(np.nanmedian(middle[:, k]))
     evidence = f"the weight on the {DERIVATIVE[k]} is {value:.3f} of what the step needs"
     return f"steps {numbers(bad.tolist())} of {r.steps}", evidence, _remedy(case, r, int(bad[0]))
+
+
+def _middle(r: Recovered, count: int) -> np.ndarray:
+    """The moments' ratios of the steps in the middle of a run; a stage is no step."""
+    n, nodes = r.probe.nfe, r.rule.principal
+    return ratios(r, count)[nodes[(nodes > n // 4) & (nodes <= 0.9 * n)]]
 
 
 def _no_moment(r: Recovered) -> str:
@@ -164,8 +170,8 @@ def uneven(case: Case) -> Iterator[Finding]:
     if runs is None:
         return
     count = min(named, case.order.algebra)
-    parts = [ratios(r, count)[r.probe.nfe // 4 : int(0.9 * r.probe.nfe)] for r in runs]
-    coarse, fine = (np.nanmedian(np.abs(part - 1), axis=0) for part in parts[-2:])
+    parts = [_middle(r, count) for r in runs]
+    coarse, fine = (np.nanmean(np.abs(part - 1), axis=0) for part in parts[-2:])
     stays = (fine > OFF) & (fine > 0.75 * coarse)  # what is right halves with the step
     if not np.any(stays):
         return

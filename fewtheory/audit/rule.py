@@ -139,5 +139,6 @@ def _staged(bases: list[np.ndarray], levels: Levels) -> bool:
     """
     n = len(bases)
     if n < 8:
-        return bool(np.any(levels.lam[1:-1] == levels.lam[2:])) and n > 1
+        repeated = np.isclose(levels.lam[1:-1], levels.lam[2:], rtol=0, atol=1e-9)
+        return bool(np.any(repeated)) and n > 1
     return sum(b.size > 1 for b in bases[n // 2 :]) > 1

@@ -70,7 +70,7 @@ def finite(case: Case) -> Iterator[Finding]:
 
 def nonlinear(case: Case) -> Iterator[Finding]:
     """The state is linear in the network's outputs."""
-    bad = [r for r in case.every if r.probe.nonlinear_at is not None]
+    bad = [r for r in case.every if r.finite and r.probe.nonlinear_at is not None]
     if not bad:
         return
     culprits = [k for k in _switches(case) if _linear_with(case, k)]
@@ -182,8 +182,12 @@ def reuse(case: Case) -> Iterator[Finding]:
         )
         return
     rows = np.column_stack([r.probe.a, r.probe.B])
-    off = np.inf if second.shape != rows.shape else float(np.max(np.abs(second - rows)))
-    if not off <= REPEATED * np.max(np.abs(rows)):
+    known = np.isfinite(rows)  # what is not finite is another check's
+    if second.shape != rows.shape or np.any(np.isfinite(second) != known):
+        off = np.inf
+    else:
+        off = float(np.max(np.abs(second - rows), where=known, initial=0.0))
+    if off > REPEATED * np.max(np.abs(rows), where=known, initial=0.0):
         yield Finding(
             "remembers an earlier run",
             f"{r.steps} steps after a run of {ANOTHER}",

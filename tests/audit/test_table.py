@@ -266,6 +266,12 @@ def test_who_has_a_defect_is_said_by_the_setting_that_tells(defects):
     ]
 
 
+def test_where_nearly_all_have_a_defect_those_are_told_that_have_not(defects):
+    kept = [a_row([DEAD], k=i) for i in range(5)] + [a_row(k=9)]
+    (group,) = defects.groups(kept)
+    assert defects.who(group, kept, defects.bases(kept)) == ["A: always, but for `k=9`"]
+
+
 def test_the_settings_of_the_base_are_not_said_again(defects):
     kept = [a_row(), a_row(clip_sample=False), a_row(clip_sample=False, eta=0.0)]
     base = defects.bases(kept)["A"]
