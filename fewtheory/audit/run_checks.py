@@ -219,7 +219,9 @@ def known_network(case: Case) -> Iterator[Finding]:
             severity="note",
         )
         return
-    unsound = [r for r in case.every if r.finite and r.probe.nonlinear_at is None and not r.sound]
+    case.refined  # noqa: B018 (runs in many steps are asked as well)
+    tried = sorted(case.runs.values(), key=lambda r: r.steps)
+    unsound = [r for r in tried if r.finite and r.probe.nonlinear_at is None and not r.sound]
     blind = [r for r in unsound if not np.all(r.handed.alpha > 0) and not np.any(r.probe.C)]
     blind = [r for r in unsound if not np.all(np.isfinite(r.handed.alpha))] or blind
     lost = [r for r in unsound if r not in blind]
