@@ -1,10 +1,11 @@
 """The order of convergence of a sampler, from its coefficients alone.
 
 The error of a plan against the exact flow is (I - B J)^{-1} Delta[m] to first order, where Delta[f]
-is the plan's error on the forced equation y' = -y + f(lam) in canonical coordinates. So three families of numbers decide orders up to four: the quadrature error of the
-output, its coupling through the stages (which quadrature alone misses), and the coupling twice.
-The smallest slope under refinement is the order. For stochastic plans the weak order is read off
-the exact law on Gaussian data instead. Sheet `plan-algebra`, "Order from the coefficients".
+is the plan's error on the forced equation y' = -y + f(lam) in canonical coordinates. So three
+families of numbers decide orders up to four: the quadrature error of the output, its coupling
+through the stages (which quadrature alone misses), and the coupling twice. The smallest slope under
+refinement is the order. For stochastic plans the weak order is read off the exact law on Gaussian
+data instead. Sheet `plan-algebra`, "Order from the coefficients".
 """
 
 from __future__ import annotations
