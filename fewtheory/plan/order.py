@@ -113,9 +113,7 @@ def defects(
     }
 
 
-def canonical_steps(
-    plan: Plan, first: int, last: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def canonical_steps(plan: Plan, first: int, last: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """P and B of y = u / alpha in data prediction and lam, up to node `last`.
 
     Only what the rows from `first` on refer to must have alpha > 0; other earlier nodes are left
