@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import importlib
 import importlib.metadata
 import json
 import platform
@@ -88,6 +87,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _verify(a: argparse.Namespace) -> int:
+    from .audit.subject import imported
     from .verify.engine import Result, asked_claims, run
     from .verify.report import (
         Terminal,
@@ -105,7 +105,7 @@ def _verify(a: argparse.Namespace) -> int:
             raise ValueError(f"verify: --{option} must lie in a folder that exists, got {file!r}")
     total = len(asked_claims(a.suites, a.only))
     earlier = read_json(a.resume) if a.resume else []
-    subject = _named(a.subject) if a.subject else None
+    subject = imported(a.subject, "verify: --subject") if a.subject else None
     finished: list[Result] = []
     interrupted = False
     with Terminal(total) as terminal:
@@ -148,23 +148,6 @@ def _verify(a: argparse.Namespace) -> int:
 
 def _passes(verdict: str, allow_missing: bool) -> bool:
     return verdict in ("holds", "deep", "not asked") or (verdict == "unavailable" and allow_missing)
-
-
-def _named(name: str) -> Any:
-    module, _, path = name.partition(":")
-    if not module or not path:
-        raise ValueError(f"verify: --subject must look like PACKAGE:OBJECT, got {name!r}")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        found = importlib.import_module(module)
-    except ImportError as error:
-        raise ValueError(f"verify: --subject {name!r}: {error}") from None
-    for part in path.split("."):
-        found = getattr(found, part, None)
-        if found is None:
-            raise ValueError(f"verify: --subject {name!r}: {module} has no {path}")
-    return found
 
 
 def _audit(a: argparse.Namespace) -> int:

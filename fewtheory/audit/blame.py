@@ -24,9 +24,9 @@ from .edits import Candidate, candidates, names
 from .grid_checks import MISMATCH, TRUNCATED
 from .method import Method, lines_of, methods, parsed, source_of
 from .moments import ratios
-from .probe import _quiet, probe
+from .probe import probe, quiet
 from .recovered import Recovered, network_of, recover
-from .subject import Subject, _Made
+from .subject import Made, Subject
 from .watched import Line, Ran, formed, ran
 
 SHORT = 20  # steps of the run that is watched: enough for a rule that repeats itself
@@ -158,7 +158,7 @@ def _levels_hold(run: Recovered) -> bool:
 def _agrees(good: Callable[[Any], bool], judged: Any) -> bool:
     """What `good` says; False where that raises, as it does for an edit that makes no sense."""
     try:
-        with _quiet():
+        with quiet():
             return bool(good(judged))
     except Exception:  # whatever somebody else's sampler, or an edit of it, raises
         return False
@@ -196,7 +196,7 @@ def _class_of(where: str, judged: Subject) -> type:
 
 def _like(judged: Subject, kind: type, told: Any) -> Subject:
     """The sampler made from another class, for the same network."""
-    made = _Made(kind, judged.settings)
+    made = Made(kind, judged.settings)
     other = Subject(judged.name, judged.kind, made, judged.settings, told, judged.arrays)
     for known in ("fast", "shared"):  # how its runs are to be made: found out once
         if known in judged.notes:

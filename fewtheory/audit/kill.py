@@ -15,9 +15,9 @@ from typing import Any
 from ..errors import integer
 from .conformance import conformance
 from .mutants import MUTANTS, Control, Mutant, controls
+from .probe import quiet
 from .report import Report
 from .table import failure, parallel
-from .variants import quiet
 
 STEPS = 16  # of the run whose exact results count
 EVERY = 32  # runs in every number of steps up to this are checked besides

@@ -250,7 +250,7 @@ class _Run:
             self.calls.append(call)
             return carrier("m", i)
 
-        with context, _quiet():
+        with context, quiet():
             self.made = made
             if made is None and judged.kind == "scheduler":
                 self.made = judged.fresh("double" if wide else "single")
@@ -271,7 +271,7 @@ def _array(value: np.ndarray, wide: bool) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Other people's warnings and log lines are theirs: the audit says what is wrong itself."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -64,7 +64,8 @@ class Subject:
 
     name, settings: as a user writes them; kind: "scheduler", "function" or "plan"; make: a fresh
     scheduler (or the function itself); told: the network's convention, where it was given; arrays:
-    what it computes with, "torch" or "numpy"; notes: what need not be found out twice.
+    what it computes with, "torch" or "numpy"; draws: whether a function takes `rng`; notes: what
+    need not be found out twice.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Subject:
     settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     told: Any = None
     arrays: str = "torch"
+    draws: bool = False
     notes: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def fresh(self, precision: str) -> Any:
@@ -95,10 +97,10 @@ class Subject:
         maker = getattr(self.make, "maker", None)
         if maker is None:
             raise fail("audit", "subject", "a class, to be made with other settings", self.name)
-        return Subject(self.name, self.kind, _Made(maker, settings), settings, self.told)
+        return Subject(self.name, self.kind, Made(maker, settings), settings, self.told)
 
 
-class _Made:
+class Made:
     """A class or factory with its keyword arguments."""
 
     def __init__(self, maker: Callable[..., Any], settings: Mapping[str, Any]):
@@ -135,7 +137,7 @@ def subject(
         told = Told(path, prediction or "noise")
     if isinstance(factory, type):
         _require_protocol(factory, _name(factory))
-        return Subject(_name(factory), "scheduler", _Made(factory, settings), settings, told)
+        return Subject(_name(factory), "scheduler", Made(factory, settings), settings, told)
     if hasattr(factory, "set_timesteps") or hasattr(factory, "step"):
         return _of_object(factory, settings, told)
     if not callable(factory):
@@ -155,7 +157,7 @@ def _of_object(scheduler: Any, settings: Mapping[str, Any], told: Any) -> Subjec
             f"audit: {kind.__name__} must have a config, or be given as a function that makes it"
         )
     chosen = {k: v for k, v in dict(config).items() if not k.startswith("_")}
-    made = _Made(lambda **changed: kind.from_config({**chosen, **changed}), settings)
+    made = Made(lambda **changed: kind.from_config({**chosen, **changed}), settings)
     return Subject(kind.__name__, "scheduler", made, settings, told)
 
 
@@ -173,12 +175,12 @@ def _of_function(
         def sample(model: Any, x: Array, steps: int, **drawing: Any) -> Array:
             return function(model, x, steps, **settings, **drawing)
 
-        sample.draws = "rng" in parameters  # type: ignore[attr-defined]
         sample.__module__ = function.__module__
-        return Subject(name, "function", sample, settings, told, arrays)
+        draws = "rng" in parameters
+        return Subject(name, "function", sample, settings, told, arrays, draws)
     if "steps" in parameters:
         return Subject(name, "plan", lambda steps: function(steps=steps, **settings), settings)
-    made = _Made(function, settings)
+    made = Made(function, settings)
     scheduler = made()
     _require_protocol(type(scheduler), f"what {name} returns")
     named = type(scheduler).__name__
@@ -211,29 +213,29 @@ def _name(thing: Any) -> str:
     return getattr(thing, "__qualname__", type(thing).__name__)
 
 
-def imported(target: str) -> Any:
+def imported(target: str, where: str = "audit: the target") -> Any:
     """The object that PACKAGE:OBJECT names; ValueError says which part of it is not there."""
     module, _, path = target.partition(":")
     if not module or not path:
-        raise ValueError(f"audit: the target must look like PACKAGE:OBJECT, got {target!r}")
+        raise ValueError(f"{where} must look like PACKAGE:OBJECT, got {target!r}")
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name == "diffusers":
-            raise MissingExtra("models", f"audit: {target!r}") from error
-        raise ValueError(f"audit: {target!r}: {error}") from None
+            raise MissingExtra("models", f"{where} {target!r}") from error
+        raise ValueError(f"{where} {target!r}: {error}") from None
     except ImportError as error:
-        raise ValueError(f"audit: {target!r}: {error}") from None
+        raise ValueError(f"{where} {target!r}: {error}") from None
     for part in path.split("."):
         try:
             found = getattr(found, part)
         except AttributeError:
-            raise ValueError(f"audit: {target!r}: {module} has no {path}") from None
+            raise ValueError(f"{where} {target!r}: {module} has no {path}") from None
         if type(found).__name__ == "DummyObject":  # diffusers' stand-in for what needs a library
             needs = ", ".join(getattr(found, "_backends", ["a library"]))
-            raise ValueError(f"audit: {target!r} needs {needs}, not all of which are installed")
+            raise ValueError(f"{where} {target!r} needs {needs}, not all of which are installed")
     return found
 
 
@@ -263,7 +265,7 @@ def _drive_function(judged: Subject, steps: int, x: Array, network: Network, rng
         count += 1
         return out
 
-    drawing = {"rng": rng} if getattr(judged.make, "draws", False) else {}
+    drawing = {"rng": rng} if judged.draws else {}
     out = judged.make(model, x, steps, **drawing)
     namespace(out)
     return out

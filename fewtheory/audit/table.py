@@ -17,9 +17,10 @@ import numpy as np
 from ..errors import integer
 from .case import Case
 from .conformance import conformance
+from .probe import quiet
 from .report import Report
 from .subject import subject
-from .variants import Change, checked, quiet, scheduler, unaudited, variants, words
+from .variants import Change, checked, scheduler, unaudited, variants, words
 
 STEPS = 16  # of the run whose exact results are shown
 EVERY = 32  # runs in every number of steps up to this are checked besides

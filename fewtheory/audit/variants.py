@@ -8,19 +8,17 @@ linear, so that a defect has one cause; a few important pairs come on top.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib.metadata
 import inspect
 import itertools
-import logging
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
 from ..errors import MissingExtra, one_of
 from .case import Case
+from .probe import quiet
 from .subject import PROTOCOL, subject
 
 TRIED = 16  # steps of the run that tells whether a class can be audited, and whether it is linear
@@ -228,16 +226,3 @@ def words(error: Exception) -> str:
     text = " ".join(str(error).split())
     text = text if len(text) <= 120 else text[:117] + "..."
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Other people's warnings and log lines are theirs."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
-from .probe import _Carriers, _modules, _quiet
+from .probe import _Carriers, _modules, quiet
 from .subject import PROTOCOL, Call, Subject, drive
 
 SETUP = {"__init__", "set_timesteps"}
@@ -88,7 +88,7 @@ def _run(judged: Subject, steps: int) -> list[Any]:
         states.append(call.state)
         return carrier("m", i)
 
-    with exact(_modules(judged), lambda: carrier("xi", next(drawn))), _quiet():
+    with exact(_modules(judged), lambda: carrier("xi", next(drawn))), quiet():
         states.append(drive(judged, judged.make(), steps, carrier("x", 0), network, None))
     return states
 

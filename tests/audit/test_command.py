@@ -57,8 +57,11 @@ def test_the_mended_plan_is_written(mine):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nonesuch_at_all:Thing"], "audit: 'nonesuch_at_all:Thing': No module named"),
-        (["diffusers:Nonesuch"], "audit: 'diffusers:Nonesuch': diffusers has no Nonesuch"),
+        (["nonesuch_at_all:Thing"], "audit: the target 'nonesuch_at_all:Thing': No module named"),
+        (
+            ["diffusers:Nonesuch"],
+            "audit: the target 'diffusers:Nonesuch': diffusers has no Nonesuch",
+        ),
         (["diffusers"], "audit: the target must look like PACKAGE:OBJECT, got 'diffusers'"),
         (
             ["diffusers:UNet2DModel"],

@@ -63,8 +63,9 @@ class Known:
     @property
     def lines(self) -> int:
         """The lines of its body, beside the docstring and the imports."""
-        body = ast.parse(self.snippet).body[0].body[1:]  # type: ignore[attr-defined]
-        shown = [s for s in body if not isinstance(s, (ast.Import, ast.ImportFrom))]
+        definition = ast.parse(self.snippet).body[0]
+        assert isinstance(definition, ast.FunctionDef)
+        shown = [s for s in definition.body[1:] if not isinstance(s, (ast.Import, ast.ImportFrom))]
         return sum((s.end_lineno or s.lineno) - s.lineno + 1 for s in shown)
 
 
