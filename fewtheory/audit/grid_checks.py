@@ -13,7 +13,7 @@ from .finding import Finding, numbers, short, step_of
 from .levels import Levels
 from .outcome import flow_error
 from .recovered import Recovered
-from .rule import plan_of
+from .rule import SHORT, plan_of, step_lengths
 
 ENTRY = 0.1  # of a network's time: between entries a table has no one true level
 ROUNDED, TRUNCATED = 0.6, 1.001  # entries; between entries levels are interpolated
@@ -21,15 +21,13 @@ LAM = 1e-6  # levels told in float32
 MISMATCH = 1e-3  # in lam: where time is continuous
 BESIDE = 0.1  # rms in lam at 50 steps or so: Euler in a path's own time stays below
 NEGLIGIBLE = 1e-5  # rms on the bimodal law, whose components have standard deviations .3 and .5
-SHORT = 1e-5  # in lam: a step of zero length, float32 included
 
 
 def monotone(case: Case) -> Iterator[Finding]:
     """Each step goes strictly towards the data (an inverse sampler's, strictly away)."""
     found: list[tuple[Recovered, int, float]] = []
     for r in case.sound:
-        lam, base = _stands(case, r), r.rule.base
-        h = np.array([_gap(float(lam[i]), float(lam[base[i]])) for i in range(1, len(lam))])
+        h = step_lengths(_stands(case, r), r.rule.base)[1:]
         sign = 1.0 if np.sum(np.sign(h)) >= 0 else -1.0
         found += [(r, i + 1, sign * float(v)) for i, v in enumerate(h) if not sign * v > SHORT]
     zero = [f for f in found if abs(f[2]) <= SHORT]
@@ -57,10 +55,6 @@ def _stands(case: Case, r: Recovered) -> np.ndarray:
 def _noise_misleads(case: Case) -> bool:
     """Whether noise that does not fit the levels makes the believed ones no grid."""
     return case.stochastic and (case.misled or not case.refined)
-
-
-def _gap(to: float, start: float) -> float:
-    return 0.0 if to == start else to - start
 
 
 def levels(case: Case) -> Iterator[Finding]:

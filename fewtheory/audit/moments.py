@@ -21,6 +21,8 @@ import numpy as np
 from ..plan.phi import phi
 from .recovered import Recovered
 
+OFF = 0.25  # of a ratio: what is right tends to 1 with h, a forgotten factor stays 1/2 away
+
 
 def ratios(run: Recovered, count: int = 4) -> np.ndarray:
     """M_k / needed for each node, (n+1, count); NaN for what is no finite step."""

@@ -11,12 +11,11 @@ from ..plan.order import defects
 from .case import Case
 from .finding import Finding, numbers, short
 from .imposed import EVEN, HIGH, LOW, UNEVEN, imposed
-from .moments import ratios, weights_needed
+from .moments import OFF, ratios, weights_needed
 from .order import GENTLE, slopes_of, upto
 from .outcome import flow_error
 from .recovered import Recovered
 
-OFF = 0.25  # of a moment: what is right tends to 1 with h, a forgotten factor stays 1/2 away
 LATE = 24  # steps, beyond which the last should not matter most
 SHARE = 0.3  # of the whole error: when a last step is worth a word
 DERIVATIVE = ("prediction itself", "first derivative", "second derivative", "third derivative")

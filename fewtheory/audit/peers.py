@@ -100,9 +100,8 @@ def _known(run: Recovered) -> Iterator[tuple[str, Callable[[np.ndarray], Plan]]]
         return lambda lam: function(path, grids.at_lams(path, lam), **settings)
 
     told = run.told.path if run.told is not None else VPLinear()
-    flow = FLOW
     for eta in (0.0, 1.0):
-        yield _call("ddim", eta=eta), on(flow, samplers.ddim, eta=eta)
+        yield _call("ddim", eta=eta), on(FLOW, samplers.ddim, eta=eta)
     settings = [
         {"order": o, "prediction": p, "eta": eta, "solver_type": kind, "repaired": repaired}
         for o, kind, repaired in (
@@ -120,15 +119,15 @@ def _known(run: Recovered) -> Iterator[tuple[str, Callable[[np.ndarray], Plan]]]
     for chosen in settings:
         for lower in (False, True):
             full = {**chosen, "lower_order_final": lower}
-            yield _call("dpm_solver_pp", **full), on(flow, samplers.dpm_solver_pp, **full)
+            yield _call("dpm_solver_pp", **full), on(FLOW, samplers.dpm_solver_pp, **full)
     for degree in (1, 2, 3):
-        for fit, path in (("log_rho", flow), ("rho", flow), ("t", told)):
+        for fit, path in (("log_rho", FLOW), ("rho", FLOW), ("t", told)):
             yield (
                 _call("deis", degree=degree, fit=fit),
                 on(path, samplers.deis, degree=degree, fit=fit),
             )
     for order in (2, 3, 4):
-        yield _call("ipndm", order=order), on(flow, samplers.ipndm, order=order)
+        yield _call("ipndm", order=order), on(FLOW, samplers.ipndm, order=order)
     for order in (1, 2, 3):
         for bh in ("bh2", "bh1"):
             for prediction in ("data", "noise"):
@@ -141,13 +140,13 @@ def _known(run: Recovered) -> Iterator[tuple[str, Callable[[np.ndarray], Plan]]]
                             "corrector": corrector,
                             "lower_order_final": lower,
                         }
-                        yield _call("unipc", **full), _finite_end(flow, full)
-    for label, path in (("EDM()", WIDE), ("RectifiedFlow()", flow)):
+                        yield _call("unipc", **full), _finite_end(FLOW, full)
+    for label, path in (("EDM()", WIDE), ("RectifiedFlow()", FLOW)):
         yield f"heun on {label}", on(path, samplers.heun)
     for method in ("midpoint", "heun"):
         yield (
             _call("runge_kutta", method=method, time="rho"),
-            on(flow, samplers.runge_kutta, method=method, time="rho"),
+            on(FLOW, samplers.runge_kutta, method=method, time="rho"),
         )
     yield from _singlestep(run)
 

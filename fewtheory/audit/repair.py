@@ -13,11 +13,9 @@ from dataclasses import replace
 import numpy as np
 
 from ..plan import Plan
-from .moments import ratios, weights_needed
+from .moments import OFF, ratios, weights_needed
 from .recovered import Recovered
-
-OFF = 0.25  # of a moment: see order_checks
-SHORT = 1e-9  # in lam
+from .rule import SHORT, step_lengths
 
 
 def mended(run: Recovered, named: int | None, name: str, noisy_end: bool = False) -> Plan:
@@ -49,11 +47,8 @@ def _without_empty_steps(plan: Plan, base: np.ndarray, noisy_end: bool) -> Plan:
     """The plan without the nodes that repeat the one that they continue."""
     P, B = plan.P.copy(), plan.B.copy()
     n = plan.nodes - 1
-    empty = [
-        i
-        for i in range(1, n + 1)
-        if abs(_gap(float(plan.lam[i]), float(plan.lam[base[i]]))) <= SHORT and not np.any(B[i])
-    ]
+    still = np.abs(step_lengths(plan.lam, base)) <= SHORT
+    empty = [i for i in range(1, n + 1) if still[i] and not np.any(B[i])]
     if noisy_end and n in empty:
         return _to_the_data(plan)
     if n in empty:  # the output repeats the last state: that state is the output
@@ -90,7 +85,3 @@ def _to_the_data(plan: Plan) -> Plan:
     ends = {"lam": np.inf, "alpha": 1.0, "sigma": 0.0, "t": plan.t[n - 1]}
     moved = {k: np.append(getattr(plan, k)[:n], v) for k, v in ends.items()}
     return replace(plan, P=P, B=B, C=C, **moved)
-
-
-def _gap(to: float, start: float) -> float:
-    return 0.0 if to == start else float(to - start)

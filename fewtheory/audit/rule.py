@@ -18,6 +18,7 @@ from ..plan import Plan
 from .levels import Levels, meaning
 from .probe import Probe
 
+SHORT = 1e-5  # in lam: a step of zero length, float32 included
 ROUNDING = 1e-9  # of the terms that cancel; float64 rows are good to 1e-13 of them
 
 
@@ -63,6 +64,18 @@ def _plan(
     P: np.ndarray, B: np.ndarray, C: np.ndarray, d: np.ndarray, levels: Levels, prediction: str
 ) -> Plan:
     return Plan(P, B, C, d, levels.lam, levels.alpha, levels.sigma, levels.t, prediction)
+
+
+def step_lengths(lam: np.ndarray, base: np.ndarray) -> np.ndarray:
+    """lam_i - lam_s of each node from the one that it continues, (k,); 0 between equal infinities.
+
+    Of the first node, which continues none, it is infinite.
+    """
+    base = base[: len(lam)]
+    start = lam[base]
+    with np.errstate(invalid="ignore"):
+        h = np.where(lam == start, 0.0, lam - start)
+    return np.where(base < 0, np.inf, h)
 
 
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
