@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -119,7 +118,7 @@ def _library(judged: Subject) -> str:
     try:
         return f"{module} {importlib.metadata.version(module)}"
     except (importlib.metadata.PackageNotFoundError, ValueError):
-        return module or sys.executable
+        return module or "no package"
 
 
 def _network(case: Case) -> str:
@@ -136,14 +135,11 @@ def _rule(case: Case) -> str:
     if not case.sound:
         return "cannot be read: not linear" if not case.linear else "cannot be read"
     r = case.sound[-1]
-    uses = r.rule.uses[1:]
+    kind, uses = "stochastic" if case.stochastic else "deterministic", r.rule.uses[1:]
     middle = uses[len(uses) // 4 : max(1, (9 * len(uses)) // 10)]
     most = sorted(set((middle if middle.size else uses).tolist()))
     if len(most) > 3:  # no short rule behind these rows
-        return (
-            f"{'stochastic' if case.stochastic else 'deterministic'}, up to {most[-1]} evaluations"
-        )
-    kind = "stochastic" if case.stochastic else "deterministic"
+        return f"{kind}, up to {most[-1]} evaluations"
     stages = r.rule.principal.size - 1 < r.probe.nfe
     how = "steps with stages" if stages else "one evaluation a step"
     return (

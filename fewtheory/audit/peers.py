@@ -8,6 +8,7 @@ in its last steps alone is found to be the same but for those.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -128,19 +129,16 @@ def _known(run: Recovered) -> Iterator[tuple[str, Callable[[np.ndarray], Plan]]]
             )
     for order in (2, 3, 4):
         yield _call("ipndm", order=order), on(FLOW, samplers.ipndm, order=order)
-    for order in (1, 2, 3):
-        for bh in ("bh2", "bh1"):
-            for prediction in ("data", "noise"):
-                for corrector in (True, False):
-                    for lower in (False, True):
-                        full = {
-                            "order": order,
-                            "bh": bh,
-                            "prediction": prediction,
-                            "corrector": corrector,
-                            "lower_order_final": lower,
-                        }
-                        yield _call("unipc", **full), _finite_end(FLOW, full)
+    options = {
+        "order": (1, 2, 3),
+        "bh": ("bh2", "bh1"),
+        "prediction": ("data", "noise"),
+        "corrector": (True, False),
+        "lower_order_final": (False, True),
+    }
+    for values in itertools.product(*options.values()):
+        full = dict(zip(options, values, strict=True))
+        yield _call("unipc", **full), _finite_end(FLOW, full)
     for label, path in (("EDM()", WIDE), ("RectifiedFlow()", FLOW)):
         yield f"heun on {label}", on(path, samplers.heun)
     for method in ("midpoint", "heun"):
