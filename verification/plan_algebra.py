@@ -21,6 +21,7 @@ from fewtheory.plan.order import order as algebraic_order
 from fewtheory.samplers import ddim, deis, dpm_solver_pp, euler, heun, runge_kutta, unipc
 from fewtheory.samplers.dpm_solver_pp import multistep
 from fewtheory.search import fit_to_law, refit_last_row
+from fewtheory.search.gradient import _slope
 from fewtheory.suites import _worlds as w
 from fewtheory.testbeds import Gaussian
 from fewtheory.verify import LEVEL, claim, identity, law, limit, optimum, order, sabotage, wrong
@@ -441,6 +442,7 @@ def unconstrained(plan, gaussian):
             "g.B[1:, 0] - g.a[1:]",
             "g.B[1:, 0]",
             "the gradient forgets that a_i moves with lam_i",
+            inside=_slope,
         ),
     ],
 )
@@ -449,7 +451,7 @@ def fitted_plan(fit):
     1e-3 (two orders under any rule), and the plan is exact on point masses."""
     found = fit(unipc(VE4, FOUR, 2), w.POWER_LAW)
     yield optimum(
-        found.w2,
+        found.value,
         1e-3,
         tolerance=0.0,
         tolerance_from="the claim's own bound",

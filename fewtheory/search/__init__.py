@@ -1,7 +1,58 @@
-"""Choosing a plan. `gradient`: descent on the exact law of its output."""
+"""Choosing a plan: one way to call every search, `run(space, objective, budget=, seed=)`.
+
+| method | asks for | take it when |
+| --- | --- | --- |
+| `exhaustive` | every candidate | the space is small: it is the optimum |
+| `bellman` | nothing: the objective is a sum over steps | local errors are what counts |
+| `evolution` | mutants and children of the best | evaluations are cheap (hundreds) |
+| `coordinate` | all changes of one choice | the objective is smooth in each choice |
+| `gradient` | descent on the exact law of the output | data are Gaussian |
+| `random` | random candidates | as the control |
+"""
 
 from __future__ import annotations
 
-from .gradient import FitResult, fit_to_law, refit_last_row
+from .bellman import (
+    StepCosts,
+    bellman,
+    bellman_steps,
+    error_bound,
+    euler_costs,
+    gaussian_costs,
+    shortest_path,
+    teacher_trajectory,
+)
+from .driver import METHODS, run
+from .evolution import evolution
+from .gradient import Coefficients, LawDistance, fit_to_law, gradient, refit_last_row
+from .jacobians import flow_jacobians
+from .ledger import SearchResult, Trial
+from .simple import coordinate, exhaustive, random
+from .timesteps import TimeSteps, even_times
 
-__all__ = ["FitResult", "fit_to_law", "refit_last_row"]
+__all__ = [
+    "METHODS",
+    "Coefficients",
+    "LawDistance",
+    "SearchResult",
+    "StepCosts",
+    "TimeSteps",
+    "Trial",
+    "bellman",
+    "bellman_steps",
+    "coordinate",
+    "error_bound",
+    "euler_costs",
+    "even_times",
+    "evolution",
+    "exhaustive",
+    "fit_to_law",
+    "flow_jacobians",
+    "gaussian_costs",
+    "gradient",
+    "random",
+    "refit_last_row",
+    "run",
+    "shortest_path",
+    "teacher_trajectory",
+]

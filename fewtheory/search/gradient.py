@@ -7,28 +7,20 @@ are fitted to one spectrum: on other data they need not be better (sheet `plan-a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ..errors import fail, integer
 from ..plan import Plan, Tableau
-from ..plan.law import law, start_law, tableau_gradient
+from ..plan.law import LawGradient, law, start_law, tableau_gradient
+from .driver import method, run
+from .ledger import Candidate, Ledger, SearchResult
 
 SMOOTHING = 1e-9  # added under the root of W2^2, whose gradient does not exist at zero
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """The fitted plan, its W2 distance in canonical coordinates, and how the search went."""
-
-    plan: Plan
-    w2: float
-    success: bool
-    status: str
-    evaluations: int
-    history: tuple[float, ...]
 
 
 def _plan_of(tab: Tableau, like: Plan) -> Plan:
@@ -51,72 +43,125 @@ def _plan_of(tab: Tableau, like: Plan) -> Plan:
     )
 
 
-def fit_to_law(
-    plan: Plan, gaussian: Any, *, point_mass: bool = True, iterations: int = 2000
-) -> FitResult:
-    """Minimise the output's W2 distance over all coefficients and interior levels, by BFGS.
+@dataclass(frozen=True, eq=False)
+class LawDistance:
+    """The objective plan -> W2 between its exact output law and the data, for Gaussian data."""
 
-    plan: deterministic and linear, the starting point; gaussian: the data, whose spectrum is
-    fitted; point_mass: keep every node exact on point masses (a_i = rho_i / rho_0, rows of B that
-    sum to 1 - a_i), which one weight a row is spent on. The first and last levels stay. The result
-    is on the path alpha = 1; `plan.on(path)` moves it. Sheet `plan-algebra`, C6.
+    gaussian: Any
+
+    def __call__(self, plan: Plan) -> float:
+        return float(law(plan, self.gaussian).w2)
+
+    def gradient(self, tab: Tableau) -> LawGradient:
+        """The derivatives of W2^2 in a canonical tableau whose first level is the start."""
+        m, c = self.gaussian.spectral_mean, self.gaussian.spectrum
+        begin = start_law("marginal", self.gaussian, 1.0, float(np.exp(-tab.lam[0])))
+        return tableau_gradient(tab, m, c, begin, "w2_squared")
+
+
+@dataclass(frozen=True, eq=False)
+class Coefficients:
+    """All plans with the levels' ends and the noises of a plan: its tableau and interior levels.
+
+    A candidate lists the interior levels, then the free weights. point_mass: every node stays exact
+    on point masses (a_i = rho_i / rho_0, rows of B that sum to 1 - a_i), which one weight a row is
+    spent on. What is built stands on the path alpha = 1; `plan.on(path)` moves it.
     """
-    from scipy.optimize import minimize
 
-    integer("fit_to_law", "iterations", iterations, 1)
-    if plan.stochastic:
-        raise fail("fit_to_law", "plan", "deterministic", plan)
-    tab, m, c = plan.canonical(), gaussian.spectral_mean, gaussian.spectrum
-    n = plan.nodes - 1
-    free = np.tril(np.ones((n + 1, n), dtype=bool), -1)
-    if point_mass:
-        free[:, 0] = False
-    begin = start_law("marginal", gaussian, 1.0, float(np.exp(-tab.lam[0])))
-    history: list[float] = []
+    plan: Plan
+    point_mass: bool = True
 
-    def unpack(theta: np.ndarray) -> Tableau:
-        lam, B, a = tab.lam.copy(), np.zeros((n + 1, n)), tab.a.copy()
+    def __post_init__(self) -> None:
+        if self.plan.stochastic:
+            raise fail("Coefficients", "plan", "deterministic", self.plan)
+
+    @cached_property
+    def start(self) -> Tableau:
+        """The plan's own canonical tableau."""
+        return self.plan.canonical()
+
+    @cached_property
+    def free(self) -> np.ndarray:
+        """Which weights of B are chosen."""
+        n = self.plan.nodes - 1
+        free = np.tril(np.ones((n + 1, n), dtype=bool), -1)
+        free[:, 0] &= not self.point_mass
+        return free
+
+    def seeds(self) -> list[Candidate]:
+        """The plan itself."""
+        n = self.plan.nodes - 1
+        rest = np.empty(0) if self.point_mass else self.start.a[1:]
+        found = np.concatenate([self.start.lam[1:n], self.start.B[self.free], rest])
+        return [tuple(found.tolist())]
+
+    def tableau(self, candidate: Candidate) -> Tableau:
+        """The tableau of a candidate."""
+        n, theta, tab = self.plan.nodes - 1, np.asarray(candidate), self.start
+        lam, B, a = tab.lam.copy(), np.zeros_like(tab.B), tab.a.copy()
         lam[1:n] = theta[: n - 1]
         weights = theta[n - 1 :]
-        B[free] = weights[: free.sum()]
-        if point_mass:
+        B[self.free] = weights[: self.free.sum()]
+        if self.point_mass:
             a = np.exp(lam[0] - lam)
             B[1:, 0] = 1 - a[1:] - B[1:, 1:].sum(1)
         else:
-            a[1:] = weights[free.sum() :]
+            a[1:] = weights[self.free.sum() :]
         return replace(tab, a=a, B=B, lam=lam)
 
-    def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        at = unpack(theta)
-        g = tableau_gradient(at, m, c, begin, "w2_squared")
-        d_lam = np.append(g.lam, 0.0)
-        if point_mass:  # a_i = e^{lam_0 - lam_i}, and b_i0 = 1 - a_i - sum_j b_ij
-            d_B = g.B - g.B[:, :1]
-            d_lam += np.append(0.0, (g.B[1:, 0] - g.a[1:]) * at.a[1:])
-            rest = np.empty(0)
-        else:
-            d_B, rest = g.B, g.a[1:]
-        value = np.sqrt(max(g.value, 0.0) + SMOOTHING**2)
-        history.append(float(value))
-        return float(value), np.concatenate([d_lam[1:n], d_B[free], rest]) / (2 * value)
+    def build(self, candidate: Candidate) -> Plan:
+        """The plan of a candidate."""
+        return _plan_of(self.tableau(candidate), self.plan)
 
-    start = [tab.lam[1:n], tab.B[free], np.empty(0) if point_mass else tab.a[1:]]
-    found = minimize(
-        objective,
-        np.concatenate(start),
-        jac=True,
-        method="BFGS",
-        options={"maxiter": iterations, "gtol": 1e-9},
-    )
-    fitted = _plan_of(unpack(found.x), plan)
-    return FitResult(
-        fitted,
-        float(law(fitted, gaussian).w2),
-        bool(found.success),
-        str(found.message),
-        found.nfev,
-        tuple(history),
-    )
+
+def _slope(space: Coefficients, tab: Tableau, g: LawGradient) -> np.ndarray:
+    """Derivatives in the tableau as derivatives in the candidate."""
+    n, d_lam = space.plan.nodes - 1, np.append(g.lam, 0.0)
+    if not space.point_mass:
+        return np.concatenate([d_lam[1:n], g.B[space.free], g.a[1:]])
+    d_B = g.B - g.B[:, :1]  # a_i = e^{lam_0 - lam_i}, and b_i0 = 1 - a_i - sum_j b_ij
+    d_lam += np.append(0.0, (g.B[1:, 0] - g.a[1:]) * tab.a[1:])
+    return np.concatenate([d_lam[1:n], d_B[space.free]])
+
+
+@method("tableau", "free", "seeds")
+def gradient(
+    space: Coefficients, ledger: Ledger, rng: np.random.Generator, start: Sequence[Candidate]
+) -> str:
+    """BFGS from the first start, for an objective that knows its `gradient`."""
+    from scipy.optimize import minimize
+
+    if not hasattr(ledger.objective, "gradient"):
+        kind = type(ledger.objective).__name__
+        raise TypeError(f"search.run: objective must have 'gradient' for 'gradient', got {kind}")
+
+    def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        candidate = tuple(theta.tolist())
+        ledger.ask("descent", [candidate])
+        tab = space.tableau(candidate)
+        g = ledger.objective.gradient(tab)
+        value = np.sqrt(max(g.value, 0.0) + SMOOTHING**2)
+        return float(value), _slope(space, tab, g) / (2 * value)
+
+    begin = np.array((list(start) or space.seeds())[0])
+    options = {"maxiter": ledger.budget, "gtol": 1e-9}
+    return str(minimize(objective, begin, jac=True, method="BFGS", options=options).message)
+
+
+def fit_to_law(
+    plan: Plan, gaussian: Any, *, point_mass: bool = True, budget: int = 4000
+) -> SearchResult:
+    """Minimises the output's W2 distance over all coefficients and interior levels, by BFGS.
+
+    plan: deterministic and linear, the starting point; gaussian: the data, whose spectrum is
+    fitted; point_mass: see `Coefficients`. `value` of the result is the W2 distance on the path
+    alpha = 1, on which its plan stands. Sheet `plan-algebra`, C6.
+    """
+    integer("fit_to_law", "budget", budget, 1)
+    if plan.stochastic:
+        raise fail("fit_to_law", "plan", "deterministic", plan)
+    space = Coefficients(plan, point_mass)
+    return run(space, LawDistance(gaussian), method=gradient, budget=budget)
 
 
 def refit_last_row(plan: Plan, gaussian: Any) -> Plan:

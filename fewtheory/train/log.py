@@ -1,10 +1,9 @@
-"""What a training run says of itself: records of means, and a progress bar."""
+"""What a training run says of itself: records of means."""
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -58,16 +57,3 @@ class Window:
         kept = len(state["records"]) - (state["early"] if further else 0)
         self.log[:] = state["records"][:kept]
         self.values, self.early = state["values"], 0 if further else state["early"]
-
-
-@contextlib.contextmanager
-def bar(shown: bool, steps: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar of this many steps, moved by the function that it gives, or nothing."""
-    if not shown:
-        yield lambda done: None
-        return
-    from rich.progress import Progress
-
-    with Progress() as progress:
-        task = progress.add_task("training", total=steps)
-        yield lambda done: progress.update(task, completed=done)

@@ -23,11 +23,11 @@ from torch import nn
 
 from ..arrays import Rng, check_rng
 from ..errors import fail, integer
+from ..progress import bar
 from . import checkpoint
 from .data import Data, batches
 from .hardware import accelerating
 from .log import Record, Window
-from .log import bar as bar_of
 from .player import Mover, Player, as_found
 
 
@@ -144,7 +144,7 @@ class _Run:
         """Move on to this number of steps."""
         began, device = time.monotonic(), self.accelerator.device
         forked = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(forked), bar_of(progress and self._first, steps) as show:
+        with torch.random.fork_rng(forked), bar(progress and self._first, steps, "training") as show:
             for step in range(self.step, steps):
                 self.step = step
                 batch = self.draw(self.step, self._generator)
