@@ -136,8 +136,8 @@ class Plan:
 
     @property
     def stochastic(self) -> bool:
-        """Whether the run draws noise."""
-        return bool(np.any(self.C))
+        """Whether the run draws: noise, or at random in a hook on the state."""
+        return bool(np.any(self.C)) or any(h.on == "state" for h in self.hooks)
 
     def _event_axes(self) -> int:
         return max(self.P.ndim - 2, self.B.ndim - 2, self.C.ndim - 2, self.d.ndim - 1)
@@ -167,17 +167,24 @@ class Plan:
 
         The model outputs are first put in data prediction, which does not depend on the path.
         """
-        plan = self.predicting("data")
-        points = [path.level(v) for v in plan.lam.tolist()]
+        return self.predicting("data").rescaled(path)
+
+    def rescaled(self, path: Path) -> Plan:
+        """As `on`, in the plan's own prediction: data or noise, which mean the same on every path.
+
+        Raises ValueError for another prediction.
+        """
+        one_of("Plan.rescaled", "prediction", self.prediction, ("data", "noise"))
+        points = [path.level(v) for v in self.lam.tolist()]
         alpha, sigma = np.array([p[0] for p in points]), np.array([p[1] for p in points])
-        t = np.array([path.t_at(v) for v in plan.lam.tolist()])
-        c = (alpha + sigma) / (plan.alpha + plan.sigma)  # alpha'/alpha = sigma'/sigma at equal lam
+        t = np.array([path.t_at(v) for v in self.lam.tolist()])
+        c = (alpha + sigma) / (self.alpha + self.sigma)  # alpha'/alpha = sigma'/sigma at equal lam
         return replace(
-            plan,
-            P=plan.P * with_event(c[:, None] / c[None, :], 2, plan.P.ndim - 2),
-            B=plan.B * with_event(c[:, None], 2, plan.B.ndim - 2),
-            C=plan.C * with_event(c[:, None], 2, plan.C.ndim - 2),
-            d=plan.d * with_event(c, 1, plan.d.ndim - 1),
+            self,
+            P=self.P * with_event(c[:, None] / c[None, :], 2, self.P.ndim - 2),
+            B=self.B * with_event(c[:, None], 2, self.B.ndim - 2),
+            C=self.C * with_event(c[:, None], 2, self.C.ndim - 2),
+            d=self.d * with_event(c, 1, self.d.ndim - 1),
             alpha=alpha,
             sigma=sigma,
             t=t,

@@ -27,7 +27,9 @@ from ..arrays import (
 from ..errors import fail, state
 from ..model import Level, Model, conversion
 from ..paths import Path
+from .hooks import Draw
 from .plan import Plan, entries, with_event
+from .retime import retimed
 
 
 class Row(NamedTuple):
@@ -61,7 +63,7 @@ def compile_rows(plan: Plan, path: Path, prediction: str) -> list[Row]:
         allowed = f"'data', 'velocity', 'v' or 'flow' at alpha = {moved.alpha[:-1][blind][0]:g}"
         raise fail("Plan.run", "the model's prediction", allowed, prediction)
     P, B = moved.P, moved.B
-    if not plan.hooks:
+    if not any(h.on == "data" for h in plan.hooks):
         extra = max(P.ndim, B.ndim) - 2
         B = with_event(B, 2, extra)
         shift = B * with_event(p, 1, extra)
@@ -121,22 +123,29 @@ def stepping(
     path: Path,
     prediction: str,
     x: Array,
-    draw: Callable[[Array], Array],
+    draw: Draw,
     callback: Callable[[int, Array], None] | None = None,
-) -> Generator[tuple[float, Array], tuple[Array, Array], Array]:
+) -> Generator[tuple[Any, Array], tuple[Array, Array], Array]:
     """The run as a coroutine: it yields (t, u) where the model is to be called, and returns u_n.
 
     Send it (m, u): the model's output there, and the state from which to go on, the yielded one
-    unless the caller changed it. `draw(u)` returns standard normal noise like u. Whoever drives it
-    owns the model call: `run` here, a diffusers pipeline through `adapters.diffusers.scheduler`.
+    unless the caller changed it. `draw(shape, like)` returns N(0, I) of this shape. t is a number,
+    or (n,) where the plan has a time shift. Whoever drives it owns the model call: `run` here, a
+    diffusers pipeline through `adapters.diffusers.scheduler`.
     """
+    if any(h.on == "time" for h in plan.hooks):
+        return (yield from retimed(plan, path, prediction, x, draw, callback))
     xp, rows, n = namespace(x), _program(plan, path, prediction), plan.nodes - 1
     half = xp.finfo(x.dtype).bits < 32
     slots: list[Any] = [None] * (2 * n + 1 + plan.C.shape[1])
     u = slots[0] = xp.astype(x, xp.float32) if half else x
-    shape, hooks, records = x.shape, plan.hooks, is_torch(x)
+    shape, records = x.shape, is_torch(x)
+    hooks = [h for h in plan.hooks if h.on == "data"]
+    moves = {k: h for h in plan.hooks if h.on == "state" for k in h.settings.get("nodes", ())}
     in_place = not (records and x.requires_grad)
     for i, (t, to_data, operands, coefficients, elementwise, d, noises, dead) in enumerate(rows):
+        if i in moves:
+            u = slots[i] = moves[i](u, draw)
         if callback is not None:
             callback(i, u)
         if t is not None:
@@ -156,7 +165,7 @@ def stepping(
                 in_place = False
             slots[n + 1 + i] = m
         for k in noises:
-            slots[k] = draw(u)
+            slots[k] = draw(shape, u)
         used = operands(slots)
         if elementwise:
             c = [c if type(c) is float else as_like(c, u) for c in coefficients]
@@ -200,7 +209,7 @@ def run(
         model.path,
         model.prediction,
         x,
-        lambda u: standard_normal(rng, x.shape, u),
+        lambda shape, like: standard_normal(rng, shape, like),
         callback,
     )
     try:

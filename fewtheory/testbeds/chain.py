@@ -48,10 +48,8 @@ def centred(x: Float[Any, "b n 3"], mask: Any = None) -> Array:
     return m * (x - xp.sum(m * x, axis=1, keepdims=True) / count)
 
 
-def random_rotations(n: int, *, rng: Rng, like: Array | None = None) -> Array:
-    """n rotations of three dimensions from the Haar measure, (n, 3, 3): normalised quaternions."""
-    integer("random_rotations", "n", n, 0)
-    q = standard_normal(rng, (n, 4), np.empty(0) if like is None else like)
+def rotations(q: Float[Any, "b 4"]) -> Array:
+    """The rotations (b, 3, 3) that these quaternions stand for, once normalised."""
     xp = namespace(q)
     q = q / xp.sqrt(xp.sum(q * q, axis=-1, keepdims=True))
     w, x, y, z = (q[:, i] for i in range(4))
@@ -61,6 +59,12 @@ def random_rotations(n: int, *, rng: Rng, like: Array | None = None) -> Array:
         [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
     ]
     return xp.stack([xp.stack(row, axis=-1) for row in rows], axis=-2)
+
+
+def random_rotations(n: int, *, rng: Rng, like: Array | None = None) -> Array:
+    """n rotations of three dimensions from the Haar measure, (n, 3, 3): normalised quaternions."""
+    integer("random_rotations", "n", n, 0)
+    return rotations(standard_normal(rng, (n, 4), np.empty(0) if like is None else like))
 
 
 def augmented(

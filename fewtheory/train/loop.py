@@ -144,7 +144,8 @@ class _Run:
         """Move on to this number of steps."""
         began, device = time.monotonic(), self.accelerator.device
         forked = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(forked), bar(progress and self._first, steps, "training") as show:
+        shown = progress and self._first
+        with torch.random.fork_rng(forked), bar(shown, steps, "training") as show:
             for step in range(self.step, steps):
                 self.step = step
                 batch = self.draw(self.step, self._generator)

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays as np_arrays
 
 from fewtheory import arrays
 from fewtheory.plan import Hook
-from fewtheory.plan.hooks import HOOKS, dynamic_threshold, static_threshold
+from fewtheory.plan.hooks import HOOKS, ON, augment, dynamic_threshold, static_threshold
 
 EPS = np.finfo(np.float64).eps
 batches = np_arrays(np.float64, (3, 2, 4), elements=st.floats(-50, 50))
@@ -58,7 +58,10 @@ def test_the_range_may_be_another_than_one():
     assert static_threshold(x, max_value=1.5).tolist() == [[1.5, 1.5, -1.0]]
 
 
-@pytest.mark.parametrize("name", list(HOOKS))
+on_data = pytest.mark.parametrize("name", [name for name in HOOKS if ON[name] == "data"])
+
+
+@on_data
 def test_a_hook_is_its_function_with_its_settings(name, asarray):
     x = asarray([[3.0, -2.0, 0.5, 0.0]])
     found = Hook(name, {"max_value": 1.5})(x)
@@ -66,7 +69,7 @@ def test_a_hook_is_its_function_with_its_settings(name, asarray):
     assert np.array_equal(arrays.to_numpy(found), arrays.to_numpy(HOOKS[name](x, max_value=1.5)))
 
 
-@pytest.mark.parametrize("name", list(HOOKS))
+@on_data
 def test_an_empty_batch_stays_empty(name):
     assert Hook(name)(np.zeros((0, 2, 4))).shape == (0, 2, 4)
 
@@ -106,3 +109,46 @@ def test_a_ratio_outside_zero_to_one_is_named(ratio):
 def test_a_ratio_outside_zero_to_one_is_named_when_the_hook_is_made():
     with pytest.raises(ValueError, match="ratio must be "):
         Hook("dynamic_threshold", {"ratio": 1.5})
+
+
+def draws(rng):
+    return lambda shape, like: arrays.standard_normal(rng, shape, like)
+
+
+def test_an_augmented_structure_has_its_distances_and_another_place(asarray, rng):
+    x = rng.standard_normal((3, 5, 3))
+    found = arrays.to_numpy(augment(asarray(x), draws(rng), translation=2.0))
+    for one, two in zip(x, found, strict=True):
+        np.testing.assert_allclose(
+            np.linalg.norm(one[:, None] - one, axis=-1),
+            np.linalg.norm(two[:, None] - two, axis=-1),
+            rtol=0,
+            atol=64 * EPS * np.abs(x).max(),
+        )
+        assert np.linalg.det(np.linalg.lstsq(one - one.mean(0), two - two.mean(0))[0]) > 0
+    assert np.abs(found.mean(axis=1)).max() > 0.1
+
+
+def test_without_a_translation_the_centre_is_the_origin(rng):
+    found = augment(rng.standard_normal((3, 5, 3)) + 7.0, draws(rng), translation=0.0)
+    assert np.abs(found.mean(axis=1)).max() <= 64 * EPS * 10
+
+
+@pytest.mark.parametrize(
+    ("name", "settings_", "message"),
+    [
+        ("augment", {"nodes": 3}, "Hook: nodes must be a list of nodes, got 3"),
+        ("augment", {"nodes": [-1]}, "Hook: nodes must be at least 0, got -1"),
+        ("augment", {"translation": -1.0}, "Hook: translation must be finite"),
+        ("augment", {"draw": 1}, "Hook: a setting of augment must be one of"),
+        ("time_shift", {"shift": "both"}, "Hook: shift must be one of 'query'"),
+        ("time_shift", {"criterion": "data"}, "Hook: criterion must be one of"),
+        ("time_shift", {"window": -0.1}, "Hook: window must be finite"),
+        ("time_shift", {"cutoff": math.nan}, "Hook: cutoff must be finite"),
+        ("time_shift", {"data_var": 0.0}, "Hook: data_var must be finite"),
+        ("time_shift", {"criterion": "marginal"}, "Hook: data_var must be a variance or 'auto'"),
+    ],
+)
+def test_settings_of_hooks_on_states_and_times_are_checked(name, settings_, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        Hook(name, settings_)

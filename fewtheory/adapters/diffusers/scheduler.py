@@ -13,7 +13,7 @@ has been imported: diffusers imports no module because a file names it.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -249,8 +249,9 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):
             return self.convention.read_output(m, sample.to(wide), self._t[k]) if scaled else m
         return m
 
-    def _draw(self, u: torch.Tensor) -> torch.Tensor:
-        return randn_tensor(u.shape, generator=self._generator, device=u.device, dtype=u.dtype)
+    def _draw(self, shape: Sequence[int], like: torch.Tensor) -> torch.Tensor:
+        drawn = {"generator": self._generator, "device": like.device, "dtype": like.dtype}
+        return randn_tensor(tuple(shape), **drawn)
 
     def add_noise(self, original_samples: torch.Tensor, noise: torch.Tensor, timesteps: Any) -> Any:
         """alpha x_0 + sigma eps at these network times (a number or one a row), any of the path."""
