@@ -8,13 +8,25 @@ shift. Source: Li et al., arXiv 2305.15583; sheet `time-shift`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import Any
 
-from ..errors import fail
+import numpy as np
+
+from ..errors import fail, finite_array, integer, number
+from ..paths import Path
 from ..plan import Hook, Plan
 from ..plan.retime import pixel_variance, steps_of, time_of_variance
 
-__all__ = ["pixel_variance", "time_of_variance", "time_shift"]
+__all__ = [
+    "expected_pixel_variance",
+    "pixel_variance",
+    "pixel_variance_spread",
+    "time_of_variance",
+    "time_resolution",
+    "time_shift",
+]
 
 
 def time_shift(
@@ -67,3 +79,57 @@ def time_shift(
     hook = Hook("time_shift", settings)
     steps_of(plan, "time_shift")
     return replace(plan, hooks=(*plan.hooks, hook), name=f"{plan.name}, time shift", family=None)
+
+
+def expected_pixel_variance(variance: float | int, offset: Any) -> float:
+    """E s^2 of x + e for i.i.d. entries of x and a fixed offset e: v + (|e|^2 - d mean(e)^2)/(d-1).
+
+    variance: v; offset: (d,), d at least 2. It is what the coupled time of a state with network
+    error e follows. Source: sheet `time-shift`, theorem 3.1 as it holds (a correction with another
+    factor 1/d is printed).
+
+    >>> expected_pixel_variance(0.7, [0.1, -0.1])
+    0.72
+    """
+    e = _offset("expected_pixel_variance", offset)
+    v = number("expected_pixel_variance", "variance", variance, 0.0)
+    return v + float(((e - e.mean()) ** 2).sum()) / (e.size - 1)
+
+
+def pixel_variance_spread(variance: float | int, offset: Any) -> float:
+    """The variance of s^2 for Gaussian entries: 2 v^2/(d-1) + 4 v (|e|^2 - d mean(e)^2)/(d-1)^2.
+
+    >>> pixel_variance_spread(1.0, [0.0] * 51)
+    0.04
+    """
+    e = _offset("pixel_variance_spread", offset)
+    v = number("pixel_variance_spread", "variance", variance, 0.0)
+    squares = float(((e - e.mean()) ** 2).sum())
+    return 2 * v**2 / (e.size - 1) + 4 * v * squares / (e.size - 1) ** 2
+
+
+def time_resolution(path: Path, t: float | int, data_var: float | int, d: int) -> float:
+    """The standard deviation of the time that the variance of d Gaussian pixels tells.
+
+    v sqrt(2/(d-1)) / |dv/dt| with v = sigma^2 + alpha^2 data_var; infinite where v stands still. A
+    window narrower than twice this is pointless.
+
+    >>> from fewtheory.paths import Trigonometric
+    >>> round(time_resolution(Trigonometric(), 0.5, 0.25, 3 * 32 * 32), 4)
+    0.0136
+    """
+    where = "time_resolution"
+    time = number(where, "t", t, path.t_min, path.t_max)
+    s2 = number(where, "data_var", data_var, 0.0)
+    integer(where, "d", d, 2)
+    alpha, sigma = path.alpha(time), path.sigma(time)
+    slope = abs(2 * sigma * path.dsigma(time) + 2 * s2 * alpha * path.dalpha(time))
+    v = sigma**2 + s2 * alpha**2
+    return v * math.sqrt(2 / (d - 1)) / slope if slope > 0 else math.inf
+
+
+def _offset(where: str, offset: Any) -> np.ndarray:
+    e = finite_array(where, "offset", offset)
+    if e.ndim != 1 or e.size < 2:
+        raise fail(where, "offset", "of shape (d,), d at least 2", e.shape)
+    return e

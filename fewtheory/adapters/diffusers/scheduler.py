@@ -94,6 +94,8 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):
         if begun is None:
             raise fail("PlanScheduler", "plan", "one that begins with an evaluation", self.plan)
         self._begun = {0: begun}
+        self.shifts_time = any(h.on == "time" for h in self.plan.hooks)
+        self.followed = False  # set by `follow_times`: the network asks for `asked_times`
         self._read_levels()
         self._ready = False
         self._restart()
@@ -125,7 +127,7 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):
         self._walk: Generator[Any, Any, Any] | None = None
         self.step_index: int | None = None
         self.begin_index: int | None = None
-        self._shown = self._seen = self._generator = None
+        self._shown = self._seen = self._generator = self._asked = None
         self.timesteps = self._times.to(device) if device is not None else self._times
 
     def set_begin_index(self, begin_index: int = 0) -> None:
@@ -205,6 +207,9 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):
         if eta or use_clipped_model_output:
             name, got = ("eta", eta) if eta else ("use_clipped_model_output", True)
             raise fail("PlanScheduler.step", name, "left out (noise and clips are the plan's)", got)
+        if self.shifts_time and not self.followed:
+            allowed = "attached to the network by follow_times: its times depend on the samples"
+            raise fail("PlanScheduler.step", "the scheduler", allowed, self)
         m = self._checked(k, model_output, timestep, sample)
         self._generator = generator
         walk, self._walk = self._walk, None  # a step that fails ends the run
@@ -216,7 +221,7 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):
             sample = sample.view(sample.shape)
         self.step_index = k + 1
         try:
-            _, out = walk.send((m, sample))
+            self._asked, out = walk.send((m, sample))
             self._walk, self._shown, self._seen = walk, out, _writes(out)
         except StopIteration as done:
             out, self._shown = done.value, None
@@ -252,6 +257,17 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):
     def _draw(self, shape: Sequence[int], like: torch.Tensor) -> torch.Tensor:
         drawn = {"generator": self._generator, "device": like.device, "dtype": like.dtype}
         return randn_tensor(tuple(shape), **drawn)
+
+    def asked_times(self, x: torch.Tensor) -> torch.Tensor:
+        """The network's times for the rows of x, which may be the batch several times over."""
+        k, rows = self._position("asked_times"), x.shape[0]
+        if self._asked is None:
+            return self._times[k].to(x.device).expand(rows)
+        told = torch.stack([torch.as_tensor(self.convention.timestep(t)) for t in self._asked])
+        if rows % told.shape[0]:
+            allowed = f"{told.shape[0]} rows, or times that"
+            raise fail("PlanScheduler.asked_times", "x", allowed, rows)
+        return told.to(x.device, torch.float32).repeat(rows // told.shape[0])
 
     def add_noise(self, original_samples: torch.Tensor, noise: torch.Tensor, timesteps: Any) -> Any:
         """alpha x_0 + sigma eps at these network times (a number or one a row), any of the path."""
