@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from .bellman import (
+from .boss import (
     StepCosts,
     bellman,
     bellman_steps,
