@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; at run time parts load 
     from . import adapters as adapters
     from . import arrays as arrays
     from . import audit as audit
+    from . import compress as compress
     from . import metrics as metrics
     from . import model as model
     from . import paths as paths
@@ -41,6 +42,7 @@ PARTS = (
     "adapters",
     "arrays",
     "audit",
+    "compress",
     "metrics",
     "model",
     "paths",
@@ -62,7 +64,7 @@ NAMES = {
 }
 
 
-NEEDS_MODELS = ("train", "zoo")  # what the extra `models` is for
+NEEDS_MODELS = ("compress", "train", "zoo")  # what the extra `models` is for
 
 
 def __getattr__(name: str) -> Any:

@@ -188,7 +188,7 @@ def label_alone(plan, path, prediction, x, draw):
         else:
             eps = u
         u = plan.alpha[i + 1] * x0 + plan.sigma[i + 1] * eps
-        q = rt._time(rule, u, plan.t[i + 1], data_var) if i + 2 < plan.nodes else q
+        q = rt._time(rule, u, float(plan.t[i + 1]), data_var or 0.0) if i + 2 < plan.nodes else q
     return u
 
 

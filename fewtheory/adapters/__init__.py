@@ -5,6 +5,7 @@
 | any torch module | `adapters.torch.model(module, path, prediction)` |
 | a diffusers network and its scheduler | `adapters.diffusers.model(network, scheduler)` |
 | a diffusers pipeline | `pipe.scheduler = adapters.diffusers.scheduler(plan, pipe.scheduler)` |
+| the diffusion head of an autoregressive model | `adapters.annealing.anneal(head, hi=50, lo=5)` |
 | a causal language model | `adapters.transformers.next_token_law(model, length)` |
 
 Each is a module of its own and loads the library of its name on first use.
@@ -18,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 from ..errors import MissingExtra
 
 if TYPE_CHECKING:
+    from . import annealing as annealing
     from . import diffusers as diffusers
     from . import torch as torch
     from . import transformers as transformers
 
-PARTS = ("diffusers", "torch", "transformers")
+PARTS = ("annealing", "diffusers", "torch", "transformers")
 
 
 def __getattr__(name: str) -> Any:

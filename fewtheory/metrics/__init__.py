@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # what editors and type checkers see
     from .estimate import Estimate as Estimate
     from .frechet import FrechetLimit as FrechetLimit
+    from .frechet import expected_frechet as expected_frechet
+    from .frechet import frechet_bias as frechet_bias
     from .frechet import frechet_distance as frechet_distance
     from .frechet import frechet_limit as frechet_limit
     from .frechet import frechet_noise_floor as frechet_noise_floor
@@ -42,6 +44,8 @@ NAMES = {
     "FrechetLimit": "frechet",
     "PermutationTest": "kernel",
     "energy_distance": "kernel",
+    "expected_frechet": "frechet",
+    "frechet_bias": "frechet",
     "frechet_distance": "frechet",
     "frechet_limit": "frechet",
     "frechet_noise_floor": "frechet",

@@ -37,7 +37,8 @@ def evolution(
     """The paper's evolution: generations of `population` candidates, of which `elite` breed.
 
     The first one is the start, or the space's own seeds, then mutations of those and as many random
-    draws; later ones have `mutations` mutants, `crossovers` children of two, and fresh draws.
+    draws; later ones have `mutations` mutants, `crossovers` children of two, and fresh draws. A
+    space that opens up step by step says so by `at(generation)`.
     """
     where = "evolution"
     integer(where, "elite", elite, 1)
@@ -46,13 +47,15 @@ def evolution(
     integer(where, "population", population, 1)
     if mutations + crossovers > population:
         raise fail(where, "population", "at least mutations + crossovers", population)
-    generation = _first_generation(space, rng, start, population)
+    staged = getattr(space, "at", lambda generation: space)
+    generation = _first_generation(staged(0), rng, start, population)
     number = 0
     while generation:
         ledger.ask(f"generation {number}", generation)
         breeders = sorted(ledger.values, key=lambda c: ledger.values[c])[:elite]
-        generation = _next(space, ledger, rng, breeders, (population, mutations, crossovers))
         number += 1
+        sizes = population, mutations, crossovers
+        generation = _next(staged(number), ledger, rng, breeders, sizes)
     return "no new candidate was drawn"
 
 

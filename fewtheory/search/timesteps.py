@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import fail, finite_array, integer, number
 from ..paths import Path
-from ..plan import Plan, grids
+from ..plan import grids
 from ..shapes import Float
 from .ledger import Candidate
 
@@ -52,7 +52,7 @@ class TimeSteps:
     path: Path
     times: Any
     k: int
-    sampler: Callable[[Path, Any], Plan]
+    sampler: Callable[[Path, Any], Any]
     first: float | None = None
     last: float | None = None
     rate: float | int = 0.25
@@ -97,8 +97,8 @@ class TimeSteps:
             return grids.at_times(self.path, t).to_clean()
         return grids.at_lams(self.path, [float(self.path.lam(t[0])), np.inf])
 
-    def build(self, candidate: Candidate) -> Plan:
-        """The sampler's plan on the candidate's grid."""
+    def build(self, candidate: Candidate) -> Any:
+        """What the sampler makes of the candidate's grid, a plan."""
         return self.sampler(self.path, self.grid(candidate))
 
     def __iter__(self) -> Iterator[Candidate]:

@@ -71,7 +71,8 @@ def continued_error(
         if i < given:
             u.append(x if i == 0 else flow(x, t[0], t[i]))
         else:
-            u.append(np.tensordot(plan.P[i, :i], u, 1) + np.tensordot(plan.B[i, :i], m, 1))
+            moved = np.tensordot(plan.P[i, :i], u, 1) + np.tensordot(plan.B[i, :i], m, 1)
+            u.append(moved + plan.d[i])
         if i < plan.nodes - 1:
             m.append(model(u[i], t[i]))
     return rms(u[-1] - flow(x, t[0], t[-1]))

@@ -18,10 +18,12 @@ import torch
 
 from ..metrics import frechet_distance, frechet_noise_floor, sliced_wasserstein
 from ..model import Model, over_event
-from ..plan import grids
+from ..paths import Path
+from ..plan import Plan, grids
 from ..samplers import dpm_solver_pp
 from ..testbeds.autoregressive import chain_kl
 from . import data
+from .autoregressive import PATCHES, PatchAutoregression, patches_of
 from .entry import Entry, load
 from .networks import DigitClassifier
 
@@ -37,6 +39,9 @@ def measure(entry: Entry, classifier: Entry | None = None) -> Numbers:
     with torch.no_grad():
         if entry.name == "digits-classifier":
             return {**accuracy(entry), **noise_floor(entry)}
+        if isinstance(entry.network, PatchAutoregression):
+            found = frechet(entry, classifier or load("digits-classifier"))
+            return {**patch_errors(entry), **found}
         if entry.recipe.as_model is None:
             return divergence(entry)
         if entry.recipe.testbed is not None:
@@ -67,8 +72,11 @@ def sampled(model: Model, x: torch.Tensor, **cond: Any) -> torch.Tensor:
     """Samples from standard normal x by the network's own ODE, solved finely."""
     path = model.path
     level = over_event(path.sigma(path.start), x)
-    plan = dpm_solver_pp(path, grids.log_snr(path, STEPS).to_clean(), order=3)
-    return plan.run(model, x * level, **cond)
+    return _finely(path).run(model, x * level, **cond)
+
+
+def _finely(path: Path) -> Plan:
+    return dpm_solver_pp(path, grids.log_snr(path, STEPS).to_clean(), order=3)
 
 
 def errors(
@@ -87,6 +95,26 @@ def errors(
     return out
 
 
+def patch_errors(
+    entry: Entry, parts: Sequence[str] = ("train", "held-out"), levels: Sequence[float] = RHO
+) -> Numbers:
+    """mean |D - x_0|^2 / d of patches of digits, seen with noise after the clean ones before them.
+
+    D = x_t - t v, v the head's velocity.
+    """
+    rng, out = _draws(), Numbers()
+    for part in ("train", "held-out"):
+        x0 = patches_of(data.digits(part).x)
+        eps = torch.randn(x0.shape, generator=rng)
+        for rho in levels if part in parts else ():
+            t = torch.full((1, *x0.shape[:2]), rho / (1 + rho))
+            time = float(t[0, 0, 0])
+            v = entry.network(x0, t, eps[None])[0]
+            error = (1 - time) * x0 + time * eps - time * v - x0
+            out[f"error {part} at {rho:g}"] = float(error.square().mean())
+    return out
+
+
 def frechet(entry: Entry, classifier: Entry) -> Numbers:
     """The Frechet distance of samples to the held-out digits, in the classifier's features.
 
@@ -97,7 +125,11 @@ def frechet(entry: Entry, classifier: Entry) -> Numbers:
     cond = {} if entry.recipe.null is None else {"class_labels": label}
     real, found = features(x), []
     for _ in range(BLOCKS):
-        made = sampled(entry.model, torch.randn(x.shape, generator=rng), **cond)
+        noise = torch.randn(x.shape, generator=rng)
+        if isinstance(entry.network, PatchAutoregression):
+            made = entry.network.draw(noise, [_finely(entry.network.path)] * PATCHES)
+        else:
+            made = sampled(entry.model, noise, **cond)
         found.append(float(frechet_distance(features(made), real)))
     floor = noise_floor(classifier)["frechet floor"]
     return {"frechet distance": float(np.mean(found)), "frechet floor": floor}

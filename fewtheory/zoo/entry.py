@@ -39,7 +39,8 @@ class Entry:
     def model(self) -> Model:
         """The network as a Model; with classes, of every row's own (`class_labels=`).
 
-        Raises ValueError for the classifier and the language model, which are none.
+        Raises ValueError for what is none: the classifier, the language model, and the digits patch
+        by patch, whose `network.conditional` are Models.
         """
         return self.guided(1.0)
 

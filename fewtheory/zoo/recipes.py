@@ -20,8 +20,10 @@ from ..model import Model
 from ..paths import EDM, RectifiedFlow, VPLinear
 from ..train.player import Player
 from . import data, networks
+from .autoregressive import PatchAutoregression, patches_of
 from .networks import BOS, MLP, DigitClassifier, EDMPreconditioned
 
+LEVELS = 4  # times at which each patch is seen with noise, for one pass of its transformer
 SIGMA_DATA = 0.5  # of the digits, scaled to [-1, 1] and about a mean: EDM's own value
 
 
@@ -154,6 +156,19 @@ def _sequences(n: int, rng: torch.Generator) -> torch.Tensor:
     return data.source().sample(n, rng=rng, like=like)
 
 
+def _patches(recipe: Recipe, network: nn.Module) -> Mapping[str, Player]:
+    """Flow matching of each patch given the clean ones before it, at `LEVELS` times a patch."""
+
+    def loss(networks: Mapping[str, nn.Module], batch: Any, rng: torch.Generator) -> torch.Tensor:
+        x0 = patches_of(batch["x"])
+        shape = (LEVELS, *x0.shape[:2])
+        t = torch.rand(shape, generator=rng, device=rng.device)
+        eps = torch.randn((*shape, x0.shape[2]), generator=rng, device=rng.device)
+        return (networks["sequence"](x0, t, eps) - (eps - x0)).square().mean()
+
+    return {"sequence": Player(network, loss, **recipe.settings())}
+
+
 def _on(path: Any, prediction: str) -> Callable[..., Model]:
     return functools.partial(any_module.model, path=path, prediction=prediction)
 
@@ -195,6 +210,14 @@ RECIPES: Mapping[str, Recipe] = {
         functools.partial(_diffusers, rectified),
         null={"class_labels": 10},
         steps=5000,
+        batch=64,
+    ),
+    "digits-ar": Recipe(
+        "causal transformer over 16 patches of digits, an MLP head draws each, rectified flow",
+        PatchAutoregression,
+        _digits_alone,
+        _patches,
+        steps=2500,
         batch=64,
     ),
     "mixture-mlp": Recipe(

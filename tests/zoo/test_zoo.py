@@ -153,6 +153,8 @@ def some_numbers(loaded):
     """Those of the card that take a second or two."""
     if loaded.name in ON_TESTBEDS:
         return card.excess(loaded, levels=(0.2, 2.0))
+    if loaded.name == "digits-ar":
+        return card.patch_errors(loaded, parts=("held-out",), levels=(0.2, 2.0))
     if loaded.name in DENOISERS:
         return card.errors(loaded, parts=("held-out",), levels=(0.2, 2.0))
     return card.accuracy(loaded) if "classifier" in loaded.name else card.divergence(loaded)
@@ -176,7 +178,9 @@ def test_a_network_on_a_testbed_is_near_the_exact_denoiser(name):
         assert numbers[f"excess at {rho}"]["mean"] < 0.1 * numbers[f"least at {rho}"]["mean"]
 
 
-@pytest.mark.parametrize("name", [n for n in DENOISERS if n.startswith("digits")])
+@pytest.mark.parametrize(
+    "name", [n for n in NAMES if n.startswith("digits") and n != "digits-classifier"]
+)
 def test_samples_of_digits_are_nearer_than_those_of_a_gaussian_fit(name):
     """At most half the Frechet distance of the Gaussian with the digits' mean and covariance."""
     from fewtheory.metrics import frechet_distance
@@ -250,9 +254,10 @@ def test_the_page_of_cards_is_that_of_the_cards():
     assert (root / "docs/zoo.md").read_text(encoding="utf-8") == writer.page(), "`make readme`"
 
 
-def test_what_is_no_denoiser_is_no_model():
-    with pytest.raises(ValueError, match="'digits-classifier' must be a denoiser"):
-        _ = ft.zoo.load("digits-classifier").model
+@pytest.mark.parametrize("name", ["digits-classifier", "digits-ar"])
+def test_what_is_no_denoiser_is_no_model(name):
+    with pytest.raises(ValueError, match=f"'{name}' must be a denoiser"):
+        _ = ft.zoo.load(name).model
 
 
 def test_an_unknown_network_is_an_error_that_lists_them():
