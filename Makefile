@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 VERIFY_FLAGS ?=
 
-.PHONY: verify deep test lint figures readme schedulers bench clean
+.PHONY: verify deep test lint figures readme schedulers comparison bench clean
 
 .venv/verify: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -44,6 +44,11 @@ figures: .venv/models
 readme: .venv/dev
 	$(BIN)/python docs/readme.py
 	$(BIN)/python docs/cards.py
+
+# Every sampler on every grid at 3 to 20 evaluations: what docs/comparison.json does not hold yet.
+comparison: .venv/models
+	$(BIN)/python docs/compare.py
+	$(BIN)/python docs/search_regret.py
 
 # The verdict on every scheduler of diffusers, the known findings and the kill matrix, in docs/.
 schedulers: .venv/models
