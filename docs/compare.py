@@ -190,7 +190,7 @@ def computed(jobs: int, seeds: int, kept: Path) -> None:
     for r in table["rows"]:
         known[r["world"]].add((r["sampler"], r["grid"], r["nfe"]))
     parts = [(name, budget) for budget in BUDGETS for name in reversed(WORLDS)]
-    done = Parallel(n_jobs=jobs, return_as="generator_unordered")(
+    done: Any = Parallel(n_jobs=jobs, return_as="generator_unordered")(
         delayed(rows_of)(name, seeds, [budget], known[name]) for name, budget in parts
     )
     for k, rows in enumerate(done, start=1):

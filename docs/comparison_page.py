@@ -51,19 +51,23 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
+BESIDE = ("DDIM", "DPM-Solver++(2M)", "UniPC-2 (bh2)")
+
+
 def winners(table: Table) -> str:
-    """For each world and budget the best sampler with its grid: the README's table."""
-    budgets = table["budgets"]
-    rows = []
+    """For each world the usual samplers and the best of all by budget: the README's table."""
+    budgets, rows = table["budgets"], []
     for world in worlds(table):
-        found, cells = best(table, world), []
+        found = best(table, world)
+        for k, sampler in enumerate(BESIDE):
+            cells = [f"{found[sampler][n]['rms']:.2g}" for n in budgets]
+            rows.append([f"**{world}**" if k == 0 else "", sampler, *cells])
+        cells = []
         for n in budgets:
-            here = [by[n] for by in found.values() if n in by]
-            row = min(here, key=lambda r: r["rms"])
-            ddim = found["DDIM"][n]["rms"]
-            cells.append(f"{row['sampler']} ({row['grid']}), {number(row)}; DDIM {ddim:.2g}")
-        rows.append([world, *cells])
-    return markdown(["world", *(f"{n} evaluations" for n in budgets)], rows)
+            row = min((by[n] for by in found.values() if n in by), key=lambda r: r["rms"])
+            cells.append(f"**{row['rms']:.2g}** {row['sampler']}, {row['grid']}")
+        rows.append(["", "the best", *cells])
+    return markdown(["world", "sampler", *map(str, budgets)], rows)
 
 
 def page(table: Table) -> str:

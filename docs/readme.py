@@ -1,7 +1,8 @@
-"""Writes the generated parts of README.md: the tables of papers, of the digits and of the zoo.
+"""Writes the generated parts of README.md: the tables of papers, samplers, digits and of the zoo.
 
-The papers' state comes from the results of the last `make verify` (results.json), the digits from
-the last `make figures` (paper_figs/digits.json), the zoo from its cards. Run by `make readme`.
+The papers' state comes from the results of the last `make verify` (results.json), the comparison
+from the last `make comparison` (docs/comparison.json), the digits from the last `make figures`
+(paper_figs/digits.json), the zoo from its cards. Run by `make readme`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+
+import comparison_page
 
 from fewtheory.verify import claims, suites
 from fewtheory.verify.claims import load
@@ -117,6 +120,8 @@ def main() -> None:
     results = json.loads(found.read_text())
     text = filled(readme.read_text(), "papers", papers(results))
     text = filled(text, "digits", digits())
+    compared = json.loads((ROOT / "docs/comparison.json").read_text())
+    text = filled(text, "comparison", comparison_page.winners(compared))
     readme.write_text(filled(text, "zoo", zoo()))
 
 

@@ -100,8 +100,8 @@ def page() -> str:
     """The page's text."""
     parts = [
         "# Searches where the optimum is known",
-        f"Median regret, value / optimum - 1, over {SEEDS} seeds after the same number of evaluations, "
-        "each search with its defaults. `make comparison` runs it again.",
+        f"Median regret, value / optimum - 1, over {SEEDS} seeds after the same number of "
+        "evaluations, each search with its defaults. `make comparison` runs it again.",
     ]
     for problem in problems():
         rows = ["| search | " + " | ".join(map(str, BUDGETS)) + " |"]

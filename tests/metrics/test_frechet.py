@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fewtheory.metrics import (
+    expected_frechet,
+    frechet_bias,
     frechet_distance,
     frechet_limit,
     frechet_noise_floor,
@@ -179,3 +181,33 @@ def test_bad_arguments_are_named(case, own_checks):
     function, arguments, options, message = BAD[case]
     with pytest.raises((ValueError, TypeError), match=f"{function.__name__}: {message}"):
         function(*arguments, **options)
+
+
+def test_a_perfect_sampler_scores_what_is_expected(rng):
+    # sheet autodiffusion, C6 and known answers: s^2/n + 2 s^2 (1 - c4(n)), .014786921423661833
+    assert expected_frechet(0.7, 50) == pytest.approx(0.014786921423661833, rel=1e-13)
+    x = 0.7 * rng.standard_normal((20_000, 50))
+    scores = x.mean(axis=1) ** 2 + (x.std(axis=1, ddof=1) - 0.7) ** 2
+    # five standard errors of the mean of 20,000 scores
+    assert abs(scores.mean() - expected_frechet(0.7, 50)) < 5 * scores.std() / math.sqrt(20_000)
+
+
+def test_the_bias_of_many_samples_is_that_of_first_order():
+    # 1 - c4(n) = 1/(4n) + O(1/n^2), so that one dimension has 1/n + 1/(2n) in both
+    for n in (1_000, 10_000):
+        assert expected_frechet(1.0, n) == pytest.approx(frechet_bias(1, n), rel=2 / n)
+    assert frechet_bias(6, 400) == 0.04125  # sheet autodiffusion, C6
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: expected_frechet(-1.0, 5), "expected_frechet: std must be finite"),
+        (lambda: expected_frechet(1.0, 1), "expected_frechet: n must be at least 2, got 1"),
+        (lambda: frechet_bias(0, 5), "frechet_bias: d must be at least 1, got 0"),
+        (lambda: frechet_bias(2, 1), "frechet_bias: n must be at least 2, got 1"),
+    ],
+)
+def test_bad_sizes_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
