@@ -204,7 +204,7 @@ def frechet_bias(d: int, n: int) -> float:
     d/n from the mean and d(d + 1)/(4 n) from the full covariance; the same for every candidate of a
     search, so that ranks survive and values do not.
 
-    >>> frechet_bias(6, 400)
+    >>> round(frechet_bias(6, 400), 6)
     0.04125
     """
     integer("frechet_bias", "d", d, 1)
