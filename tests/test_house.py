@@ -251,7 +251,11 @@ def writer():
     """docs/readme.py, which writes the generated parts of README.md."""
     spec = importlib.util.spec_from_file_location("docs_readme", ROOT / "docs/readme.py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(ROOT / "docs"))  # where its neighbours are, as when it is run
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(ROOT / "docs"))
     return module
 
 

@@ -6,6 +6,7 @@
 | a diffusers network and its scheduler | `adapters.diffusers.model(network, scheduler)` |
 | a diffusers pipeline | `pipe.scheduler = adapters.diffusers.scheduler(plan, pipe.scheduler)` |
 | the diffusion head of an autoregressive model | `adapters.annealing.anneal(head, hi=50, lo=5)` |
+| images to be scored without references | `adapters.quality.load(name_of_a_clip_model)` |
 | a causal language model | `adapters.transformers.next_token_law(model, length)` |
 
 Each is a module of its own and loads the library of its name on first use.
@@ -21,10 +22,11 @@ from ..errors import MissingExtra
 if TYPE_CHECKING:
     from . import annealing as annealing
     from . import diffusers as diffusers
+    from . import quality as quality
     from . import torch as torch
     from . import transformers as transformers
 
-PARTS = ("annealing", "diffusers", "torch", "transformers")
+PARTS = ("annealing", "diffusers", "quality", "torch", "transformers")
 
 
 def __getattr__(name: str) -> Any:

@@ -6,14 +6,24 @@
 | no guidance, 10 to 20 evaluations | `unipc(order=2)`, `dpm_solver_pp(order=3)`, `deis` |
 | a budget of evaluations in threes | `dpm_solver_pp(order=3, method="singlestep")` |
 | an EDM network and 30 or more | `heun`, `edm_stochastic` where the network errs |
+| a schedule of your own, or one that was searched | `solver_schedule`, `SolverSpace` |
 | a reference solution | `runge_kutta(method="rk4")` on a fine grid |
 """
 
 from __future__ import annotations
 
 from ..plan import SAMPLERS, VARIANTS
+from .af3 import (
+    af3,
+    af3_levels,
+    af3_stationary_variance,
+    af3_variance,
+    best_intermediate_level,
+    low_temperature_ratio,
+)
 from .annealing import annealed_steps, equal_angle_grid, optimal_allocation
 from .autoregressive import Autoregressive, annealed, innovations, masked_blocks, probe
+from .consistency import euler_ancestral, lcm, tcd
 from .ddim import ddim
 from .deis import deis, exponential_euler, ipndm
 from .dpm_solver_adaptive import dpm_solver_adaptive
@@ -24,19 +34,40 @@ from .edm import edm_stochastic
 from .error_split import ErrorSplit, error_split, gaussian_error_split, noise_scaled
 from .heads import ancestral, euler_head, euler_maruyama, flowar_head, mar_head, xar_head
 from .model_statistics import ModelStatistics
+from .preconditioned import exact_c_e, faded, precondition, step_factors
 from .runge_kutta import euler, heun, runge_kutta
+from .solver_decisions import (
+    Decision,
+    Taylor,
+    analytic_step_error,
+    known_schedule,
+    switching_schedule,
+    taylor_weights,
+)
+from .solver_schedule import solver_schedule
+from .solver_space import SolverSpace
 from .time_shift import pixel_variance, time_resolution, time_shift
 from .unipc import unipc
+from .usf_files import load_usf, read_usf
 
 __all__ = [
     "SAMPLERS",
     "VARIANTS",
     "Autoregressive",
+    "Decision",
     "ErrorSplit",
     "ModelStatistics",
+    "SolverSpace",
+    "Taylor",
+    "af3",
+    "af3_levels",
+    "af3_stationary_variance",
+    "af3_variance",
+    "analytic_step_error",
     "ancestral",
     "annealed",
     "annealed_steps",
+    "best_intermediate_level",
     "blend",
     "ddim",
     "deis",
@@ -48,24 +79,38 @@ __all__ = [
     "equal_angle_grid",
     "error_split",
     "euler",
+    "euler_ancestral",
     "euler_head",
     "euler_maruyama",
+    "exact_c_e",
     "exponential_euler",
+    "faded",
     "fast_orders",
     "flowar_head",
     "gaussian_error_split",
     "heun",
     "innovations",
     "ipndm",
+    "known_schedule",
+    "lcm",
+    "load_usf",
+    "low_temperature_ratio",
     "mar_head",
     "masked_blocks",
     "mixed",
     "noise_scaled",
     "optimal_allocation",
     "pixel_variance",
+    "precondition",
     "probe",
     "ramp",
+    "read_usf",
     "runge_kutta",
+    "solver_schedule",
+    "step_factors",
+    "switching_schedule",
+    "taylor_weights",
+    "tcd",
     "time_resolution",
     "time_shift",
     "unipc",

@@ -116,7 +116,7 @@ def time_resolution(path: Path, t: float | int, data_var: float | int, d: int) -
 
     >>> from fewtheory.paths import Trigonometric
     >>> round(time_resolution(Trigonometric(), 0.5, 0.25, 3 * 32 * 32), 4)
-    0.0136
+    0.0135
     """
     where = "time_resolution"
     time = number(where, "t", t, path.t_min, path.t_max)

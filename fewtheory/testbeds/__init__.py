@@ -12,6 +12,7 @@
 | discrete diffusion | `MaskedDiffusion`, `UniformDiffusion` |
 | tokens one after another, and their code vectors | `NextTokenLaw`, `CodebookSequence` |
 | Gaussian tokens one after another | `GaussianSequence` |
+| a rich and a poor input of one head | `SwitchedConditioning` |
 
 The continuous ones give, on any path: `at(path, t)` (the law of x_t), `sample`, `log_prob`,
 `model(path, prediction)` (the exact denoiser as a `Model`), and where they are exact `flow(path)`
@@ -25,6 +26,7 @@ from . import tilted
 from .autoregressive import NextTokenLaw, chain_kl, markov_chain
 from .chain import GaussianChain, augmented, centred, random_rotations
 from .codebook import CodebookMixture, CodebookSequence
+from .conditioning import SwitchableHead, SwitchedConditioning
 from .covariances import LowRank
 from .discrete import MaskedDiffusion, UniformDiffusion
 from .fit import fit_gaussian, fit_product_mixture
@@ -57,6 +59,8 @@ __all__ = [
     "NextTokenLaw",
     "ProductMixture",
     "Reward",
+    "SwitchableHead",
+    "SwitchedConditioning",
     "TiltedLaw",
     "TokenLaw",
     "UniformDiffusion",
