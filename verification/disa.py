@@ -15,6 +15,7 @@ import numpy as np
 
 from fewtheory.metrics import gaussian_kl, gaussian_w2
 from fewtheory.paths import RectifiedFlow
+from fewtheory.plan.angles import equal_angles
 from fewtheory.samplers import Autoregressive, annealed, annealed_steps, euler, probe
 from fewtheory.samplers.annealing import (
     _kl,
@@ -343,7 +344,7 @@ def absolute_error_saturates(of):
         yield bound(r, 0 * s, side="at least", x=s, what=f"r at least 0, N = {n}", x_label="s")
 
 
-ANGLE = "np.tan((n - np.arange(1, n)) * 0.5 * math.pi / n)"
+ANGLE = "np.tan(theta * (n - np.arange(1, n)) / n)"
 
 
 @claim(
@@ -352,10 +353,18 @@ ANGLE = "np.tan((n - np.arange(1, n)) * 0.5 * math.pi / n)"
     of=equal_angle_grid,
     saboteurs=[
         sabotage(
-            equal_angle_grid, "-np.log(s * inner)", "-np.log(inner)", "the spread is left out"
+            equal_angle_grid,
+            f"s * {ANGLE}",
+            ANGLE,
+            "the spread is left out",
+            inside=equal_angles,
         ),
         sabotage(
-            equal_angle_grid, ANGLE, "(n - np.arange(1, n)) / np.arange(1, n)", "equal steps in t"
+            equal_angle_grid,
+            ANGLE,
+            "(n - np.arange(1, n)) / np.arange(1, n)",
+            "equal steps in t",
+            inside=equal_angles,
         ),
     ],
 )
