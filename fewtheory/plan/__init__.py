@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import grids
+from . import angles, grids
 from .files import load
 from .grids import Grid, GridLike, Point
 from .hooks import Hook
@@ -22,6 +22,7 @@ __all__ = [
     "Tableau",
     "Trace",
     "Variant",
+    "angles",
     "grids",
     "load",
     "order",

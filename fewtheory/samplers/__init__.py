@@ -6,6 +6,11 @@
 | no guidance, 10 to 20 evaluations | `unipc(order=2)`, `dpm_solver_pp(order=3)`, `deis` |
 | a budget of evaluations in threes | `dpm_solver_pp(order=3, method="singlestep")` |
 | an EDM network and 30 or more | `heun`, `edm_stochastic` where the network errs |
+| 3 to 10 evaluations and no training | `dpm_solver_v3` with its `ModelStatistics`, `dualfast` |
+| pixels that vary less than 1 | `time_shift` of any such plan |
+| a distilled or a quantised network | `tcd`, `lcm`, `precondition` |
+| an autoregressive model's head | `annealed`, `annealed_steps`, `mar_head` and its like |
+| a structure predictor | `af3` |
 | a schedule of your own, or one that was searched | `solver_schedule`, `SolverSpace` |
 | a reference solution | `runge_kutta(method="rk4")` on a fine grid |
 """

@@ -28,6 +28,7 @@ from .driver import METHODS, run
 from .evolution import evolution
 from .gradient import Coefficients, LawDistance, fit_to_law, gradient, refit_last_row
 from .jacobians import flow_jacobians
+from .layers import Layered, LayeredSteps
 from .ledger import SearchResult, Trial
 from .predictor import best_of_each, predictor, tournament
 from .qsched import JAQ, CoefficientGrid, Rated, Tuned, selection_regret, tune_coefficients
@@ -40,6 +41,8 @@ __all__ = [
     "CoefficientGrid",
     "Coefficients",
     "LawDistance",
+    "Layered",
+    "LayeredSteps",
     "Rated",
     "SearchResult",
     "StepCosts",

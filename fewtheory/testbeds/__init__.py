@@ -13,6 +13,7 @@
 | tokens one after another, and their code vectors | `NextTokenLaw`, `CodebookSequence` |
 | Gaussian tokens one after another | `GaussianSequence` |
 | a rich and a poor input of one head | `SwitchedConditioning` |
+| a network of layers, any of which may be left out | `LayeredDenoiser` |
 
 The continuous ones give, on any path: `at(path, t)` (the law of x_t), `sample`, `log_prob`,
 `model(path, prediction)` (the exact denoiser as a `Model`), and where they are exact `flow(path)`
@@ -32,6 +33,7 @@ from .discrete import MaskedDiffusion, UniformDiffusion
 from .fit import fit_gaussian, fit_product_mixture
 from .gaussian import Gaussian
 from .gaussian_sequence import GaussianSequence, exchangeable_cov
+from .layered import LayeredDenoiser, chebyshev_roots
 from .mixture import GaussianMixture
 from .product import ProductMixture, mixture_1d
 from .schedules import Constant, Geometric, LogLinear
@@ -53,6 +55,7 @@ __all__ = [
     "GaussianMixture",
     "GaussianSequence",
     "Geometric",
+    "LayeredDenoiser",
     "LogLinear",
     "LowRank",
     "MaskedDiffusion",
@@ -67,6 +70,7 @@ __all__ = [
     "augmented",
     "centred",
     "chain_kl",
+    "chebyshev_roots",
     "countdown_law",
     "dirichlet_law",
     "exchangeable_cov",
