@@ -17,6 +17,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from ..plan import SAMPLERS, VARIANTS
 from .af3 import (
     af3,
@@ -26,8 +29,6 @@ from .af3 import (
     best_intermediate_level,
     low_temperature_ratio,
 )
-from .annealing import annealed_steps, equal_angle_grid, optimal_allocation
-from .autoregressive import Autoregressive, annealed, innovations, masked_blocks, probe
 from .consistency import euler_ancestral, lcm, tcd
 from .ddim import ddim
 from .deis import deis, exponential_euler, ipndm
@@ -39,7 +40,6 @@ from .edm import edm_stochastic
 from .error_split import ErrorSplit, error_split, gaussian_error_split, noise_scaled
 from .heads import ancestral, euler_head, euler_maruyama, flowar_head, mar_head, xar_head
 from .model_statistics import ModelStatistics
-from .preconditioned import exact_c_e, faded, precondition, step_factors
 from .runge_kutta import euler, heun, runge_kutta
 from .solver_decisions import (
     Decision,
@@ -50,10 +50,15 @@ from .solver_decisions import (
     taylor_weights,
 )
 from .solver_schedule import solver_schedule
-from .solver_space import SolverSpace
 from .time_shift import pixel_variance, time_resolution, time_shift
 from .unipc import unipc
-from .usf_files import load_usf, read_usf
+
+if TYPE_CHECKING:  # what registers no sampler waits until it is asked for
+    from .annealing import annealed_steps, equal_angle_grid, optimal_allocation
+    from .autoregressive import Autoregressive, annealed, innovations, masked_blocks, probe
+    from .preconditioned import exact_c_e, faded, precondition, step_factors
+    from .solver_space import SolverSpace
+    from .usf_files import load_usf, read_usf
 
 __all__ = [
     "SAMPLERS",
@@ -121,3 +126,31 @@ __all__ = [
     "unipc",
     "xar_head",
 ]
+
+LATER = {
+    "annealed_steps": "annealing",
+    "equal_angle_grid": "annealing",
+    "optimal_allocation": "annealing",
+    "Autoregressive": "autoregressive",
+    "annealed": "autoregressive",
+    "innovations": "autoregressive",
+    "masked_blocks": "autoregressive",
+    "probe": "autoregressive",
+    "exact_c_e": "preconditioned",
+    "faded": "preconditioned",
+    "precondition": "preconditioned",
+    "step_factors": "preconditioned",
+    "SolverSpace": "solver_space",
+    "load_usf": "usf_files",
+    "read_usf": "usf_files",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in LATER:
+        return getattr(importlib.import_module(f".{LATER[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
