@@ -1,6 +1,6 @@
 """What each search misses after the same number of evaluations, where the optimum is known.
 
-`python docs/search_regret.py` runs every search of `fewtheory.search` that fits a space, over 20
+`python docs/search_regret.py` runs every search of `fewtheory.search` that fits a space, over eight
 seeds, and makes docs/searches.md: the median of value / optimum - 1. Run by `make comparison`.
 """
 
@@ -24,7 +24,7 @@ from fewtheory.search.layers import LayeredSteps
 from fewtheory.testbeds.layered import LayeredDenoiser
 
 ROOT = Path(__file__).resolve().parents[1]
-SEEDS = 20
+SEEDS = 8
 BUDGETS = (60, 100, 200, 500)
 ALONE = ("exhaustive", "gradient", "bellman")  # their answer does not depend on a seed
 DDPM = ft.paths.Table(np.cumprod(1 - np.linspace(1e-4, 0.02, 1000)))
@@ -73,21 +73,49 @@ def layers() -> Problem:
     )
 
 
+class Valued(ft.samplers.SolverSpace):
+    """Solver schedules whose candidates are what the objective takes."""
+
+    def build(self, candidate: Any) -> Any:
+        """The candidate itself."""
+        return candidate
+
+
+def schedules() -> Problem:
+    """All schedules of five steps, type and order of each (sheet `usf-s3`, C4)."""
+    path, bed = ft.paths.VPLinear(), ft.testbeds.mixture_1d([0.4, 0.6], [-1.0, 1.5], [0.5, 0.3])
+    grid = grids.at_lams(path, np.linspace(-4.0, 3.0, 6))
+    start, end = float(grid.t[0]), float(grid.t[-1])
+    x = bed.at(path, start).quantile((np.arange(64) + 0.5)[:, None] / 64)
+    exact, model = bed.flow(path)(x, start, end), bed.model(path, "data")
+    space = ft.samplers.SolverSpace(path, grid, 5)
+    values = {
+        c: float(np.sqrt(((space.build(c).run(model, x) - exact) ** 2).mean())) for c in space
+    }
+    best = min(values.values())
+    valued = Valued(path, grid, 5)
+    return Problem("solver schedules of five steps", valued, values.__getitem__, best, "all 864")
+
+
 def problems() -> list[Problem]:
     """Those of the table."""
-    return [time_steps(3, 0.4122462222134874), time_steps(4, 0.28381499960190454), layers()]
+    three, four = time_steps(3, 0.4122462222134874), time_steps(4, 0.28381499960190454)
+    return [three, four, layers(), schedules()]
 
 
 def regrets(problem: Problem, method: str) -> list[float]:
     """The median regret of a search at each budget."""
-    runs = []
-    for seed in range(SEEDS):
-        found = ft.search.run(
-            problem.space, problem.objective, method=method, budget=max(BUDGETS), seed=seed
-        )
-        regret = found.regret(problem.optimum)
-        runs.append([regret[min(n, len(regret)) - 1] for n in BUDGETS])
+    runs = [regret(problem, method, seed) for seed in range(SEEDS)]
     return np.median(runs, axis=0).tolist()
+
+
+def regret(problem: Problem, method: str, seed: int) -> list[float]:
+    """The regret of one search at each budget."""
+    found = ft.search.run(
+        problem.space, problem.objective, method=method, budget=max(BUDGETS), seed=seed
+    )
+    missed = found.regret(problem.optimum)
+    return [missed[min(n, len(missed)) - 1] for n in BUDGETS]
 
 
 def fits(method: str, space: Any) -> bool:
