@@ -314,8 +314,8 @@ def switching_cancels(switching):
 @claim("C3d", kind="optimum", of=switching_schedule, saboteurs=[AT_RHO, REVERSED])
 def whole_runs(switching):
     """lam_c - 3..+3, errors of the standard deviation at 20 and 80 steps: data 9.6e-3 and 5.8e-4,
-    noise 8.8e-3 and 5.8e-4, the switch at theta = 1/2 2.9e-3 and 5.2e-5. (Reversed, 3.3e-3 and
-    5.3e-5: the two halves cancel there too, with terms five times as large.)"""
+    noise 8.8e-3 and 5.8e-4, the switch at theta = 1/2 2.9e-3 and 5.2e-5. Reversed, 3.3e-3 and
+    5.3e-5: the two halves cancel there too, with terms five times as large."""
     for n, data, noise, switch in ((20, 9.6e-3, 8.8e-3, 2.9e-3), (80, 5.8e-4, 5.8e-4, 5.2e-5)):
         grid = grids.at_lams(VP, around(n).lam)
         chosen = switching(VP, grid, C)
@@ -339,7 +339,7 @@ def known(found, value, digits, what):
 def what_each_half_contributes(make):
     """In units of h^2, over all of the line, second-order data steps contribute -5/192 to the
     standard deviation's relative error before theta = 1/2 and 25/192 after, noise steps -25/192 and
-    5/192: in all +5/48 and -5/48. (Third-order steps stand on the other half.)"""
+    5/192: in all +5/48 and -5/48. Third-order steps stand on the other half."""
     halves = {"data": (-5 / 192, 25 / 192), "noise": (-25 / 192, 5 / 192)}
     steps = [80, 160, 320, 640]
     h = [16 / n for n in steps]
