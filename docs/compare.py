@@ -138,7 +138,15 @@ BEDS = {
     "product of mixtures, 16-D": (_product, 64),
     "law of digits, 64-D": (_digits, 16),
 }
-NETWORKS = {"digits-mlp": False, "digits-unet": True, "digits-unet-v": False, "digits-dit": True}
+NETWORKS = {  # and whether it asks for labels
+    "mixture-mlp": False,
+    "mixture-mlp-flow": False,
+    "product-mlp": False,
+    "digits-mlp": False,
+    "digits-unet": True,
+    "digits-unet-v": False,
+    "digits-dit": True,
+}
 WORLDS: dict[str, Callable[[], World]] = {
     **{name: functools.partial(_testbed, name, *given) for name, given in BEDS.items()},
     **{name: functools.partial(_network, name, labels) for name, labels in NETWORKS.items()},

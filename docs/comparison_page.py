@@ -42,12 +42,14 @@ def number(row: Mapping[str, Any] | None) -> str:
     """An error and its standard error."""
     if row is None:
         return ""
-    return f"{row['rms']:.3g} ± {row['se']:.1g}"
+    return f"{row['rms']:.2g} ± {row['se']:.1g}"
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table."""
-    lines = ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * (len(header) - 1)]
+    left = sum(not name.isdigit() for name in header)
+    rule = "| " + " | ".join(["---"] * left + ["---:"] * (len(header) - left)) + " |"
+    lines = ["| " + " | ".join(header) + " |", rule]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
@@ -60,12 +62,12 @@ def winners(table: Table) -> str:
     for world in worlds(table):
         found = best(table, world)
         for k, sampler in enumerate(BESIDE):
-            cells = [f"{found[sampler][n]['rms']:.2g}" for n in budgets]
+            cells = [number(found[sampler].get(n)) for n in budgets]
             rows.append([f"**{world}**" if k == 0 else "", sampler, *cells])
         cells = []
         for n in budgets:
             row = min((by[n] for by in found.values() if n in by), key=lambda r: r["rms"])
-            cells.append(f"**{row['rms']:.2g}** {row['sampler']}, {row['grid']}")
+            cells.append(f"**{number(row)}** {row['sampler']}, {row['grid']}")
         rows.append(["", "the best", *cells])
     return markdown(["world", "sampler", *map(str, budgets)], rows)
 
@@ -110,7 +112,8 @@ def figure(table: Table, folder: Path) -> None:
     style |= {"axes.spines.top": False, "axes.spines.right": False}
     with plt.rc_context(style):
         names = worlds(table)
-        fig, axes = plt.subplots(2, 4, figsize=(13, 6.4), layout="constrained")
+        rows = -(-(len(names) + 1) // 4)
+        fig, axes = plt.subplots(rows, 4, figsize=(13, 3.2 * rows), layout="constrained")
         for axis, world in zip(axes.flat, names, strict=False):
             _panel(axis, best(table, world), table["budgets"], world)
         handles, labels = axes.flat[0].get_legend_handles_labels()

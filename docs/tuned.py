@@ -63,23 +63,33 @@ def shifted(world: Any, grid: grids.Grid) -> Plan | None:
 
 
 def searched(sampler: Callable[[Any, Any], Plan], world: Any, budget: int) -> Plan:
-    """Evolution over the inner levels of a grid, 39 of them equally far apart in lam."""
+    """Evolution over inner levels, of 79 equally far apart in lam, from the usual grids on."""
     path = world.model.path
-    lam = np.linspace(path.lam(path.start), path.lam(path.end), 41)
+    lam = np.linspace(path.lam(path.start), path.lam(path.end), 81)
     times = path.t_at(lam)[1:-1][::-1]
     space = ft.search.TimeSteps(path, times, budget - 1, sampler, first=path.start, last=path.end)
-    even = np.round(np.linspace(0, space.n + 1, budget + 1)[1:-1]).astype(int) - 1
     found = ft.search.run(
         space,
         lambda plan: float(world.errors(plan, FIT_SEEDS).mean()),
         budget=SEARCHED,
-        start=[tuple(sorted(even.tolist()))],
+        start=sorted({_nearest(space, make(path, budget)) for make in STARTS}),
         population=20,
         elite=5,
         mutations=10,
         crossovers=5,
     )
     return found.plan
+
+
+STARTS = (grids.log_snr, grids.uniform, grids.quadratic, grids.karras)
+
+
+def _nearest(space: Any, grid: grids.Grid) -> tuple[int, ...]:
+    """The candidate whose levels are nearest to a grid's, each of its own."""
+    lam = np.asarray(space.path.lam(space.times))
+    free = list(range(space.n))
+    chosen = [free.pop(int(np.abs(lam[free] - v).argmin())) for v in grid.lam[1:-1].tolist()]
+    return tuple(sorted(chosen))
 
 
 def _two_m(path: Any, grid: Any) -> Plan:
