@@ -211,7 +211,7 @@ EXACT_FOR_EULER = wrong(
 )
 
 
-@claim("C3a", kind="identity", of=gaussian_costs, saboteurs=[EXACT_FOR_EULER])
+@claim("C3", kind="identity", of=gaussian_costs, saboteurs=[EXACT_FOR_EULER])
 def single_steps_of_the_teacher_cost_nothing(costs):
     """With the Euler teacher c_{j,j+1} = 0, so that the plan of all K_max steps costs nothing,
     though its W2 is .0682 for s = (.3, 1) and K_max = 20."""
@@ -225,7 +225,7 @@ def single_steps_of_the_teacher_cost_nothing(costs):
 
 
 @claim(
-    "C3b",
+    "C4",
     kind="order",
     of=gaussian_costs,
     saboteurs=[

@@ -70,8 +70,10 @@ def _first_generation(
             if (candidate := fresh(draw, found, REDRAWS)) is not None:
                 found[candidate] = None
 
+    def varied() -> Candidate | None:
+        return space.mutate(seeds[rng.integers(len(seeds))], rng, FIRST_RATE)
+
     if seeds:
-        varied = lambda: space.mutate(seeds[rng.integers(len(seeds))], rng, FIRST_RATE)  # noqa: E731
         add(varied, population - population // 2 - len(seeds))
     add(lambda: space.random(rng), population - len(found))
     return list(found)

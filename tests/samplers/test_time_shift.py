@@ -144,11 +144,10 @@ def test_with_a_cutoff_before_the_start_nothing_changes(base, images):
     np.testing.assert_allclose(found, expected, rtol=0, atol=size)
 
 
-@every_base
-def test_a_state_without_error_is_not_shifted(base):
+def test_a_state_without_error_is_not_shifted():
     # two pixels of exactly the variance of their time: data and states of one Gaussian
     fine = grids.at_times(VP, [0.5, 0.499, 0.498])
-    plan = replace(samplers.ddim(VP, fine))
+    plan = samplers.ddim(VP, fine)
     model, asked = recorded(Gaussian(np.zeros(2), [0.2] * 2).model(VP))
     time_shift(plan, **SETTINGS).run(model, of_infinitely_many_pixels(VP, math.sqrt(0.2), 0.5))
     # one step of DDIM loses (d theta)^2 / 2 of its standard deviation
