@@ -17,7 +17,7 @@ VERIFY_FLAGS ?=
 	touch $@
 
 .venv/models: .venv/dev
-	$(PIP) --editable '.[verify,dev,models]'
+	$(PIP) --editable '.[verify,dev,models,dask]'
 	touch $@
 
 # Every claim of every paper; the report is one page, report.html.

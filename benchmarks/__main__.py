@@ -2,7 +2,29 @@
 
 from __future__ import annotations
 
-from . import flow, gpu, mixture, pipeline, startup, step
+from . import (
+    dpp,
+    flow,
+    frames,
+    gpu,
+    leverage,
+    mixture,
+    pipeline,
+    sensitivities,
+    startup,
+    step,
+)
 
-for benchmark in (startup, step, pipeline, mixture, flow, gpu):
+for benchmark in (
+    startup,
+    step,
+    pipeline,
+    mixture,
+    flow,
+    leverage,
+    sensitivities,
+    dpp,
+    frames,
+    gpu,
+):
     benchmark.main()

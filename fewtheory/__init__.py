@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; at run time parts load 
     from . import plan as plan
     from . import samplers as samplers
     from . import search as search
+    from . import subsets as subsets
     from . import suites as suites
     from . import testbeds as testbeds
     from . import train as train
@@ -49,6 +50,7 @@ PARTS = (
     "plan",
     "samplers",
     "search",
+    "subsets",
     "suites",
     "testbeds",
     "train",

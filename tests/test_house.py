@@ -23,7 +23,7 @@ FILES = sorted((ROOT / "fewtheory").rglob("*.py"))
 SUITES = sorted((ROOT / "verification").glob("*.py"))
 
 LAYERS = [
-    {"arrays", "errors", "files", "paths", "model", "progress", "shapes"},  # ground
+    {"arrays", "errors", "files", "paths", "model", "progress", "shapes", "tiles"},  # ground
     {"testbeds", "metrics"},  # truth
     {"plan", "train"},  # currency
     {  # families

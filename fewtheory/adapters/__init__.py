@@ -8,6 +8,7 @@
 | the diffusion head of an autoregressive model | `adapters.annealing.anneal(head, hi=50, lo=5)` |
 | images to be scored without references | `adapters.quality.load(name_of_a_clip_model)` |
 | a causal language model | `adapters.transformers.next_token_law(model, length)` |
+| a video classifier as the judge of chosen frames | `adapters.video.VideoJudge(model)` |
 
 Each is a module of its own and loads the library of its name on first use.
 """
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from . import quality as quality
     from . import torch as torch
     from . import transformers as transformers
+    from . import video as video
 
-PARTS = ("annealing", "diffusers", "quality", "torch", "transformers")
+PARTS = ("annealing", "diffusers", "quality", "torch", "transformers", "video")
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,9 @@
 | Gaussian tokens one after another | `GaussianSequence` |
 | a rich and a poor input of one head | `SwitchedConditioning` |
 | a network of layers, any of which may be left out | `LayeredDenoiser` |
+| k frames of T, with every set's scores; digits in motion | `ClipBandit`, `MovingDigits` |
+| matrices with known leverage scores, sensitivities, Lewis weights | `LpDesign`, `lp_designs` |
+| where sampling by sensitivity needs more rows than their total | `TwoBlocks` |
 
 The continuous ones give, on any path: `at(path, t)` (the law of x_t), `sample`, `log_prob`,
 `model(path, prediction)` (the exact denoiser as a `Model`), and where they are exact `flow(path)`
@@ -23,9 +26,10 @@ x_t).
 
 from __future__ import annotations
 
-from . import tilted
+from . import lp_designs, tilted
 from .autoregressive import NextTokenLaw, chain_kl, markov_chain
 from .chain import GaussianChain, augmented, centred, random_rotations
+from .clips import ClipBandit, Clips, MovingDigits, clip_bandit
 from .codebook import CodebookMixture, CodebookSequence
 from .conditioning import SwitchableHead, SwitchedConditioning
 from .covariances import LowRank
@@ -34,6 +38,7 @@ from .fit import fit_gaussian, fit_product_mixture
 from .gaussian import Gaussian
 from .gaussian_sequence import GaussianSequence, exchangeable_cov
 from .layered import LayeredDenoiser, chebyshev_roots
+from .lp_designs import LpDesign
 from .mixture import GaussianMixture
 from .product import ProductMixture, mixture_1d
 from .schedules import Constant, Geometric, LogLinear
@@ -45,8 +50,11 @@ from .tokens import (
     markov_chain_law,
     parity_law,
 )
+from .two_blocks import TwoBlocks
 
 __all__ = [
+    "ClipBandit",
+    "Clips",
     "CodebookMixture",
     "CodebookSequence",
     "Constant",
@@ -58,7 +66,9 @@ __all__ = [
     "LayeredDenoiser",
     "LogLinear",
     "LowRank",
+    "LpDesign",
     "MaskedDiffusion",
+    "MovingDigits",
     "NextTokenLaw",
     "ProductMixture",
     "Reward",
@@ -66,16 +76,19 @@ __all__ = [
     "SwitchedConditioning",
     "TiltedLaw",
     "TokenLaw",
+    "TwoBlocks",
     "UniformDiffusion",
     "augmented",
     "centred",
     "chain_kl",
     "chebyshev_roots",
+    "clip_bandit",
     "countdown_law",
     "dirichlet_law",
     "exchangeable_cov",
     "fit_gaussian",
     "fit_product_mixture",
+    "lp_designs",
     "markov_chain",
     "markov_chain_law",
     "mixture_1d",

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import Array, is_numpy, log_ndtr, logsumexp, namespace
-from .tiles import in_parts
+from ..tiles import in_parts
 
 LOG_2PI = math.log(2 * math.pi)
 ITERATIONS = 200  # bisection alone needs 60 from any bracket; Newton mostly 6

@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import Array, as_like, is_numpy, logsumexp, namespace
+from ..tiles import in_parts
 from .covariances import Elementwise, Form, Full, Levels, LowRank
-from .tiles import in_parts
 
 LOG_2PI = math.log(2 * math.pi)
 CLOSE = 1e4  # |m - centre|^2 over the variance: multiplying out loses 1e4 eps in log p

@@ -8,7 +8,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from fewtheory.testbeds import GaussianMixture
-from fewtheory.testbeds.tiles import in_parts
+from fewtheory.tiles import in_parts
 
 BED = GaussianMixture(
     np.full(20, 0.05), np.random.default_rng(0).standard_normal((20, 16)), np.ones(20)

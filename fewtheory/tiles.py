@@ -39,7 +39,9 @@ def _allowed() -> int:
 
 def in_parts(n: int, operations: int, work: Callable[[int, int], None]) -> None:
     """work(start, stop) over disjoint parts of range(n) that together take `operations`."""
-    threads = min(_allowed(), n, operations // WORTH_A_THREAD)
+    threads = min(n, operations // WORTH_A_THREAD)
+    if threads > 1:  # asking BLAS takes a tenth of a millisecond
+        threads = min(threads, _allowed())
     # a caller that is parallel itself finds the lock taken: two limits at once would not be undone
     if threads <= 1 or not _LOCK.acquire(blocking=False):
         work(0, n)

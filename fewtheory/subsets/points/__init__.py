@@ -1,0 +1,1 @@
+"""Points of a design: determinantal point processes and volume sampling for least squares."""
