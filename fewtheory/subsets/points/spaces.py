@@ -15,10 +15,12 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from ...arrays import Array, Rng, as_like, is_torch, namespace, solve_triangular, to_numpy
+from ...arrays import Array, Rng, as_like, is_torch, namespace, to_numpy
 from ...errors import fail, finite_array, integer, one_of, state
 from ...shapes import Float, Int
 from .._host import Table, host_rng
+from ..rows.blocks import InMemory
+from ..rows.leverage import again, whitening
 from ._orthogonal import FAMILIES
 
 SETS = ("total", "hyperbolic", "tensor")
@@ -192,9 +194,10 @@ class FeatureSpace:
 
     A: (N, p), NumPy, torch or other, one row for each candidate (last-layer features, say);
     weights: (N,) probabilities mu of the rows, 1/N each by default. The orthonormal features are
-    phi = A T; m is the numerical rank, so columns may be dependent (dead units). One QR of N p^2
-    operations in A's own library, float64; points are drawn on the host. Raises ValueError for a
-    matrix that is not finite, has fewer than one row or column, or is zero; for bad weights.
+    phi = A T; m is the numerical rank, so columns may be dependent (dead units). Two Gram matrices
+    of N p^2 operations each in A's own library, float64; points are drawn on the host. Raises
+    ValueError for a matrix that is not finite, has fewer than one row or column, or is zero; for
+    bad weights.
 
     >>> FeatureSpace([[1.0, 0.0, 2.0], [1.0, 1.0, 2.0], [1.0, 2.0, 2.0]]).m
     2
@@ -215,22 +218,12 @@ class FeatureSpace:
         if not bool(xp.all(xp.isfinite(wide))):
             raise fail("FeatureSpace", "A", "finite", "NaN or infinity")
         mu = _probabilities(self.weights, A.shape[0])
-        Q, R = xp.linalg.qr(wide * as_like(np.sqrt(mu)[:, None], wide))
-        U, S, Vh = xp.linalg.svd(R, full_matrices=False)
-        small = float(S[0]) * max(A.shape) * np.finfo(np.float64).eps
-        rank = int((to_numpy(S) > small).sum())
-        if rank == 0:
+        scaled = InMemory(wide * as_like(np.sqrt(mu)[:, None], wide))
+        if not bool(xp.any(scaled.A != 0)):
             raise fail("FeatureSpace", "A", "nonzero on rows of positive weight", "zero")
-        if rank == A.shape[1]:  # columns that are orthonormal already stay as they are
-            sign = xp.sign(xp.linalg.diagonal(R))
-            T = solve_triangular(R, as_like(np.eye(rank), wide), lower=False) * sign
-            rows = to_numpy(Q * sign)
-        else:
-            T = Vh[:rank, :].T / S[:rank]
-            rows = to_numpy(Q @ U[:, :rank])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            rows = rows / np.sqrt(mu)[:, None]
-        rows = np.where((mu > 0)[:, None], rows, to_numpy(wide @ T))
+        # twice: what the first Gram matrix has lost the second one gives back
+        T = as_like(again(scaled, whitening("FeatureSpace", scaled)), wide)
+        rank, rows = T.shape[1], to_numpy(wide @ T)
         for name, value in (("A", A), ("weights", mu), ("m", rank), ("T", T)):
             object.__setattr__(self, name, value)
         object.__setattr__(self, "rows", np.ascontiguousarray(rows))
