@@ -12,7 +12,8 @@ def test_the_examples_run_and_print_an_order_and_an_error(tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     first, *others = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.S)
     names: dict = {}
-    for block in (first, *(b for b in others if "GaussianMixture" in b or "S, grid" in b)):
+    runs = ("GaussianMixture", "S, grid", "ft.subsets")
+    for block in (first, *(b for b in others if any(mark in b for mark in runs))):
         exec(compile(block, "README.md", "exec"), names)
     order, error, kl = capsys.readouterr().out.split()
     assert order == "2"

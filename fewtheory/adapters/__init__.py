@@ -7,6 +7,7 @@
 | a diffusers pipeline | `pipe.scheduler = adapters.diffusers.scheduler(plan, pipe.scheduler)` |
 | the diffusion head of an autoregressive model | `adapters.annealing.anneal(head, hi=50, lo=5)` |
 | images to be scored without references | `adapters.quality.load(name_of_a_clip_model)` |
+| a frozen network with features to choose from | `adapters.features.rows(network, batches)` |
 | a causal language model | `adapters.transformers.next_token_law(model, length)` |
 | a video classifier as the judge of chosen frames | `adapters.video.VideoJudge(model)` |
 
@@ -23,12 +24,13 @@ from ..errors import MissingExtra
 if TYPE_CHECKING:
     from . import annealing as annealing
     from . import diffusers as diffusers
+    from . import features as features
     from . import quality as quality
     from . import torch as torch
     from . import transformers as transformers
     from . import video as video
 
-PARTS = ("annealing", "diffusers", "quality", "torch", "transformers", "video")
+PARTS = ("annealing", "diffusers", "features", "quality", "torch", "transformers", "video")
 
 
 def __getattr__(name: str) -> Any:
