@@ -80,8 +80,8 @@ def lewis() -> None:
             "a QR a step, eta = 1": lambda: lewis_by_qr(A, 1, 1.0, 1e-8),
             "a QR a step, eta = 4/(p+2)": lambda: lewis_by_qr(A, 1, 4 / 3, 1e-8),
         },
-        rounds=3,
-        warm_up=1,
+        rounds=2,
+        warm_up=0,
     )
     show("Lewis weights, 2e5 x 30, p = 1, to 1e-8", times, "fewtheory (Chebyshev)")
 

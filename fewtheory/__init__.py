@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # what editors and type checkers see; at run time parts load 
     from . import arrays as arrays
     from . import audit as audit
     from . import compress as compress
+    from . import inference as inference
+    from . import learning as learning
     from . import metrics as metrics
     from . import model as model
     from . import paths as paths
@@ -44,6 +46,8 @@ PARTS = (
     "arrays",
     "audit",
     "compress",
+    "inference",
+    "learning",
     "metrics",
     "model",
     "paths",

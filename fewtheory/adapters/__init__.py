@@ -9,7 +9,7 @@
 | images to be scored without references | `adapters.quality.load(name_of_a_clip_model)` |
 | a frozen network with features to choose from | `adapters.features.rows(network, batches)` |
 | a causal language model | `adapters.transformers.next_token_law(model, length)` |
-| its yes or no, and how it feeds back | `adapters.decisions.lm_coin(model, tokenizer, prompt, yes=[..], no=[..])` |
+| the yes and no of a causal language model | `adapters.decisions.lm_coin(model, tokenizer, prompt)` |
 | a video classifier as the judge of chosen frames | `adapters.video.VideoJudge(model)` |
 
 Each is a module of its own and loads the library of its name on first use.
@@ -32,7 +32,16 @@ if TYPE_CHECKING:
     from . import transformers as transformers
     from . import video as video
 
-PARTS = ("annealing", "decisions", "diffusers", "features", "quality", "torch", "transformers", "video")
+PARTS = (
+    "annealing",
+    "decisions",
+    "diffusers",
+    "features",
+    "quality",
+    "torch",
+    "transformers",
+    "video",
+)
 
 
 def __getattr__(name: str) -> Any:

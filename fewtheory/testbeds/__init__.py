@@ -16,8 +16,9 @@
 | a network of layers, any of which may be left out | `LayeredDenoiser` |
 | k frames of T, with every set's scores; digits in motion | `ClipBandit`, `MovingDigits` |
 | matrices with known leverage scores, sensitivities, Lewis weights | `LpDesign`, `lp_designs` |
-| yes and no with a memory: rates, counts and runs in closed form | `MarkovCoin`, `BalancingSeries`, `HistoryCoin` |
+| yes and no with a memory, in closed form | `MarkovCoin`, `BalancingSeries`, `HistoryCoin` |
 | where sampling by sensitivity needs more rows than their total | `TwoBlocks` |
+| tries until a verifier that errs accepts | `TaskKinds`, `BetaTasks`, `BetaBetaTasks` |
 | few-shot tasks and their best predictions | `GaussianEpisodes`, `FunctionEpisodes` |
 | few-shot tasks of real images | `FewShotDigits` |
 
@@ -56,14 +57,20 @@ from .tokens import (
     parity_law,
 )
 from .two_blocks import TwoBlocks
+from .verifier import Outcomes, first_accept
+from .verifier_kinds import TaskKinds
+from .verifier_laws import BetaBetaTasks, BetaTasks, DirichletTasks
 
 __all__ = [
     "BalancingSeries",
+    "BetaBetaTasks",
+    "BetaTasks",
     "ClipBandit",
     "Clips",
     "CodebookMixture",
     "CodebookSequence",
     "Constant",
+    "DirichletTasks",
     "Episode",
     "FewShotDigits",
     "FunctionEpisodes",
@@ -82,10 +89,12 @@ __all__ = [
     "MaskedDiffusion",
     "MovingDigits",
     "NextTokenLaw",
+    "Outcomes",
     "ProductMixture",
     "Reward",
     "SwitchableHead",
     "SwitchedConditioning",
+    "TaskKinds",
     "TiltedLaw",
     "TokenLaw",
     "TwoBlocks",
@@ -98,6 +107,7 @@ __all__ = [
     "countdown_law",
     "dirichlet_law",
     "exchangeable_cov",
+    "first_accept",
     "fit_gaussian",
     "fit_product_mixture",
     "lp_designs",

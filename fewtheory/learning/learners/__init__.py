@@ -1,0 +1,1 @@
+"""Learners over episodes on torch, in `_torch`: MAML, ProtoNet, and what the hierarchy shares."""
