@@ -9,7 +9,7 @@
 | images to be scored without references | `adapters.quality.load(name_of_a_clip_model)` |
 | a frozen network with features to choose from | `adapters.features.rows(network, batches)` |
 | a causal language model | `adapters.transformers.next_token_law(model, length)` |
-| the yes and no of a causal language model | `adapters.decisions.lm_coin(model, tokenizer, prompt)` |
+| a causal language model asked yes or no | `adapters.decisions.lm_coin(model, tokenizer, ..)` |
 | a video classifier as the judge of chosen frames | `adapters.video.VideoJudge(model)` |
 
 Each is a module of its own and loads the library of its name on first use.

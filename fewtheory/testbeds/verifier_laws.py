@@ -40,8 +40,10 @@ class BetaTasks(VerifierWorld):
     Raises ValueError or TypeError by name unless a, b > 0 and s, c in [0, 1].
 
     >>> world = BetaTasks(0.6, 0.4, 0.8)
-    >>> round(world.ceiling(), 12), world.best_attempts(0.5), round(float(world.utility(10, 0.5)), 9)
-    (0.774086515321, 6, 0.663757746)
+    >>> round(world.ceiling(), 12), world.best_attempts(0.5)
+    (0.774086515321, 6)
+    >>> round(float(world.utility(10, 0.5)), 9)
+    0.663757746
     """
 
     a: Any
