@@ -2,8 +2,9 @@
 
 An average over tasks is sum x / sum 1; a pooled precision is sum tp / sum (tp + fp). The jackknife
 takes the spread of each task's influence; a probability's interval is symmetric in log odds, where
-its distribution is closer to a normal one. The bootstrap draws tasks and studentises in log odds:
-second-order correct, for benchmarks of a few dozen tasks.
+its distribution is closer to a normal one. The bootstrap draws tasks and studentises in log odds.
+Measured at level 0.95: 0.94 to 0.955 with 150 tasks, 0.93 to 0.965 with 30; but 0.91 with 30 tasks
+of which one or two alone are ever solved, where no interval can know what it has not seen.
 
 Source: sheet `inference-flaws`, "Real models".
 """
