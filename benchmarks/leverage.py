@@ -95,7 +95,7 @@ def cluster(n: int, d: int, workers: int) -> None:
         (start, stop), _ = block_info[None]["array-location"]
         return heavy(stop - start, d, seed=start)
 
-    size = 250_000
+    size = min(n, 1_000_000)  # 160 MB a chunk at d = 20: a task costs tens of milliseconds
     with (
         LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as local,
         Client(local),
