@@ -3,8 +3,6 @@
 import csv
 import json
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -214,30 +212,6 @@ def test_bad_settings_are_named(three_cells, settings, message):
 def test_only_decisions_are_reported(own_checks):
     with pytest.raises(TypeError, match="bias_report: decisions must come from read_decisions"):
         bias_report([0, 1])
-
-
-TIMED = """
-import sys, time
-from fewtheory.inference import bias
-bias(sys.argv[1])  # what is loaded once
-start = time.process_time()
-report = bias(sys.argv[1])
-print(time.process_time() - start, sum(c.rows for c in report.cells))
-"""
-
-
-def test_rows_take_less_than_ten_microseconds_each(tmp_path, rng):
-    """Without the type checks of the tests, which cost more than a row does."""
-    x = rng.integers(0, 2, 100_000)
-    file = tmp_path / "d.csv"
-    rows = (f"m{i % 5},{'1' if i % 2 else '0.5'},{'yes' if v else 'no'}\n" for i, v in enumerate(x))
-    file.write_text("model,temperature,answer\n" + "".join(rows), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-c", TIMED, str(file)], capture_output=True, text=True, check=True
-    )
-    seconds, count = done.stdout.split()
-    assert float(seconds) < 1.0
-    assert int(count) == 100_000
 
 
 # the command
