@@ -252,21 +252,22 @@ class _Reader:
 
     def _probabilities(self, line: int, values: list[Any]) -> tuple[float, float] | None:
         """(p_yes, p_no) of a row, NaN where not given, or None."""
-        yes = values[self.p_yes]  # type: ignore[index]
-        no = None if self.p_no is None else values[self.p_no]
+        assert self.p_yes is not None  # asked of rows only where there is such a column
+        given = (values[self.p_yes], None if self.p_no is None else values[self.p_no])
+        yes, no = given
         if type(yes) is not float or yes != yes:
             yes = _probability(yes)
         if type(no) is not float or no != no:
             no = _probability(no)
-        for name, p, at in (("p_yes", yes, self.p_yes), ("p_no", no, self.p_no)):
+        for name, p, value in (("p_yes", yes, given[0]), ("p_no", no, given[1])):
             if p is None or p < 0 or p > 1:
-                self.wrong.add(line, name, "a number in [0, 1]", values[at])  # type: ignore[index]
+                self.wrong.add(line, name, "a number in [0, 1]", value)
                 return None
         assert yes is not None
         assert no is not None
         if yes + no > 1 + 1e-6 or yes + no == 0:  # neither holds where one is not given
             allowed = "such that 0 < p_yes + p_no <= 1"
-            self.wrong.add(line, "p_no", allowed, values[self.p_no])  # type: ignore[index]
+            self.wrong.add(line, "p_no", allowed, given[1])
             return None
         return yes, no
 

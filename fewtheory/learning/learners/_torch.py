@@ -57,7 +57,7 @@ class Learner:
         return (-0.5 * z**2 - self.log_noise - 0.5 * math.log(2 * math.pi)).sum(-1)
 
     def loss(self, support: Data, query: Data) -> torch.Tensor:
-        """One episode's loss, a scalar."""
+        """One episode's loss, a scalar: what each learner states for itself."""
         raise NotImplementedError
 
     def step(self, support: Data, query: Data, *, batched: bool = False) -> float:

@@ -22,6 +22,7 @@ from . import plackett_luce
 from .inclusion import set_inclusion, set_inclusion_gradient
 
 
+# torch types `forward` and `backward` as taking anything: naming the arguments is an override to it
 class _LogProb(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
