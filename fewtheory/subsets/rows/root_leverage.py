@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays import Rng, check_rng, namespace
+from ...arrays import Rng, check_rng
 from ...errors import integer, number
 from .budget import draw_rows
 from .coreset import Coreset, matrix_shape
@@ -78,12 +78,9 @@ def root_leverage_coreset(
     share = number(name, "shrink", shrink, np.finfo(float).tiny, 1 - np.finfo(float).eps)
     check_rng(name, rng)
     n, d = matrix_shape(name, A)
-    xp = namespace(A)
     index, q, budgets = np.arange(n), np.ones(n), []
     while (budget := root_leverage_budget(len(index), d, eps, float(p))) < share * len(index):
         B = Coreset(index, q ** (-1 / float(p)), q, float(p), n).rows(A)
-        if not bool(xp.any(B != 0)):
-            break
         kept, chance = draw_rows(leverage_scores(B) ** (float(p) / 2), max(budget, d), rng=rng)
         index, q = index[kept], q[kept] * chance
         budgets.append(budget)

@@ -17,6 +17,7 @@ Sheet `lp-sensitivity`.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,46 @@ from ...errors import fail, integer, number, one_of
 from .blocks import is_dask, matrix, rows_of
 from .leverage import leverage_scores
 from .lewis import lewis_weights, norm_exponent
+from .sensitivities import sensitivities
+
+
+@dataclass(frozen=True)
+class Question:
+    """Whose rows are scored, in which norm, and how sensitivities are found.
+
+    reference: None for exact ones, or the number of rows of a Lewis coreset to which they are
+    relative; rng draws that coreset.
+    """
+
+    A: Any
+    p: float
+    reference: int | None
+    rng: Rng
+
+    def leverage(self) -> Any:
+        """tau_i."""
+        return leverage_scores(self.A)
+
+    def lewis(self) -> Any:
+        """w_i to six digits: scores that are off by a factor cost that factor in rows."""
+        return lewis_weights(self.A, self.p, tolerance=1e-6).weights
+
+    def sensitivity(self) -> Any:
+        """sigma_i(p)."""
+        if self.reference is None:
+            return sensitivities(self.A, self.p).upper
+        from .coreset import coreset  # which scores rows itself
+
+        B = coreset(self.A, self.p, self.reference, scores="lewis", rng=self.rng).rows(self.A)
+        rows = rows_of("scores", self.A)
+        part = functools.partial(sensitivities_of_block, p=self.p, B=B)
+        return rows.of_rows(rows.sweep(part)[0][0])
+
+
+def sensitivities_of_block(block: Array, *, p: float, B: Array) -> tuple[tuple[Array], tuple[()]]:
+    """Upper bounds of max_x |a.x|^p / |B x|_p^p for these rows, at most 1."""
+    xp = namespace(block)
+    return (xp.clip(sensitivities(block, p, against=B).upper, max=1.0),), ()
 
 
 @dataclass(frozen=True)
@@ -35,93 +76,40 @@ class Family:
 
     Attributes:
         name: of the family.
-        score: (A, p, context) to (n,); the context holds what is dear and may be shared.
+        score: a question to (n,).
         rows: (d, S, p) to rows needed, up to constants and logarithms; infinite where no number is
             enough for every matrix.
         low, high: the norms p for which it is meant.
     """
 
     name: str
-    score: Callable[[Any, float, Context], Any]
+    score: Callable[[Question], Any]
     rows: Callable[[float, float, float], float]
     low: float = 1.0
     high: float = math.inf
 
 
-class Context:
-    """What several families use, computed once: sensitivities, and a generator for a reference."""
-
-    def __init__(self, A: Any, p: float, reference: int | None, rng: Rng):
-        self.A, self.p, self.reference, self.rng = A, p, reference, rng
-        self.d = A.shape[1]
-
-    def leverage(self) -> Any:
-        """tau_i."""
-        return leverage_scores(self.A)
-
-    def sensitivity(self) -> Any:
-        """sigma_i(p), exact, or relative to the rows of a Lewis coreset of `reference` rows."""
-        if self.reference is None:
-            from .sensitivities import sensitivities
-
-            return sensitivities(self.A, self.p).upper
-        from .coreset import coreset
-
-        B = coreset(self.A, self.p, self.reference, scores="lewis", rng=self.rng).rows(self.A)
-        return sensitivities_against(self.A, self.p, B)
-
-
-def sensitivities_against(A: Any, p: float, B: Array) -> Any:
-    """max_x |a_i.x|^p / |B x|_p^p for the rows of A, block by block; at most 1."""
-    import functools
-
-    rows = rows_of("scores", A)
-    part = functools.partial(sensitivities_of_block, p=p, B=B)
-    return rows.of_rows(rows.sweep(part)[0][0])
-
-
-def sensitivities_of_block(block: Array, *, p: float, B: Array) -> tuple[tuple[Array], tuple[()]]:
-    """Upper bounds of the sensitivities of these rows against B, at most 1."""
-    from .sensitivities import sensitivities
-
-    xp = namespace(block)
-    return (xp.clip(sensitivities(block, p, against=B).upper, max=1.0),), ()
-
-
-def mixed(A: Any, p: float, context: Context) -> Any:
+def mixed(q: Question) -> Any:
     """tau_i / d + sigma_i / S."""
-    sigma, tau = context.sensitivity(), context.leverage()
+    tau, sigma = q.leverage(), q.sensitivity()
     return tau / float(tau.sum()) + sigma / float(sigma.sum())
 
 
 FAMILIES = {
     family.name: family
     for family in (
-        Family("uniform", lambda A, p, c: ones(A), lambda d, S, p: math.inf),
-        Family(
-            "leverage",
-            lambda A, p, c: c.leverage(),
-            lambda d, S, p: d if p == 2 else math.inf,
-        ),
-        Family(
-            "root-leverage",
-            lambda A, p, c: c.leverage() ** (p / 2),
-            lambda d, S, p: d,
-            high=2.0,
-        ),
+        Family("uniform", lambda q: ones(q.A), lambda d, S, p: math.inf),
+        Family("leverage", lambda q: q.leverage(), lambda d, S, p: d if p == 2 else math.inf),
+        Family("root-leverage", lambda q: q.leverage() ** (q.p / 2), lambda d, S, p: d, high=2.0),
         Family(
             "sensitivity",
-            lambda A, p, c: c.sensitivity(),
+            lambda q: q.sensitivity(),
             lambda d, S, p: d ** (1 - p / 2) * S if p <= 2 else S ** (2 - 2 / p),
         ),
-        Family(
-            "lewis",
-            lambda A, p, c: lewis_weights(A, p, tolerance=1e-6).weights,
-            lambda d, S, p: d if p <= 2 else d ** (p / 2),
-        ),
+        Family("lewis", lambda q: q.lewis(), lambda d, S, p: d if p <= 2 else d ** (p / 2)),
         Family(
             "augmented",
-            lambda A, p, c: c.sensitivity() + c.leverage(),
+            lambda q: q.sensitivity() + q.leverage(),
             lambda d, S, p: S + d,
             high=2.0,
         ),
@@ -182,7 +170,7 @@ def scores(
     if reference is not None:
         integer(name, "reference", reference, A.shape[1])
         check_rng(name, rng)
-    return chosen.score(A, exponent, Context(A, exponent, reference, rng))
+    return chosen.score(Question(A, exponent, reference, rng))
 
 
 def in_range(where: str, family: str, p: Any) -> Family:
