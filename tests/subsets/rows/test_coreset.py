@@ -82,7 +82,8 @@ def test_a_reference_stands_for_all_rows_up_to_its_distortion(rng):
     A = heavy(rng, n=3000, d=2)
     exact = sensitivities(A[:50], 1.5, against=A).upper
     near = scores(A, 1.5, "sensitivity", reference=1000, rng=rng)[:50]
-    assert near == pytest.approx(exact, rel=0.4)
+    # eps ~ sqrt(d / m) of the norm, p times that of its p-th power; twice for the spread of draws
+    assert near == pytest.approx(exact, rel=2 * 1.5 * np.sqrt(2 / 1000))
 
 
 def test_the_cheapest_family_depends_on_the_total():
