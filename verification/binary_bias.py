@@ -287,11 +287,11 @@ def recency_hides_bias(count_law):
 @claim(
     "C2d",
     kind="identity",
-    of=MarkovCoin.runs_law,
+    of=MarkovCoin.joint_law,
     saboteurs=[
-        sabotage(MarkovCoin.runs_law, "_times_log(k, 1 - b1) + _times_log(k - 1, b0)",
+        sabotage(MarkovCoin.joint_law, "_times_log(k, 1 - b1) + _times_log(k - 1, b0)",
                  "_times_log(k, 1 - b1) + _times_log(k, b0)", "one transition too many"),
-        sabotage(MarkovCoin.runs_law, "np.exp(more_ones) + np.exp(more_zeros)",
+        sabotage(MarkovCoin.joint_law, "np.exp(more_ones) + np.exp(more_zeros)",
                  "2 * np.exp(more_ones)", "odd numbers of runs start with a one"),
     ],
 )  # fmt: skip
@@ -537,7 +537,7 @@ def chi_square_power(n, p, rho):
     n1 = np.arange(n + 1)[:, None]
     c = np.minimum(np.arange(n + 1)[None] // 2, np.minimum(n1, n - n1))
     rejected = first_rung(n1, n - n1, c) > _chi2().isf(0.05, 1)
-    return float((MarkovCoin(p, rho).runs_law(n) * rejected).sum())
+    return float((MarkovCoin(p, rho).joint_law(n) * rejected).sum())
 
 
 @claim(
@@ -622,7 +622,7 @@ def runs_given_the_counts(runs):
 
 def exact_sizes(test, rates, n):
     """P(p-value <= .05) of a test that depends on (n_1, R), for independent answers, by rate."""
-    laws = [MarkovCoin(p, 0.0).runs_law(n) for p in rates]
+    laws = [MarkovCoin(p, 0.0).joint_law(n) for p in rates]
     possible = zip(*np.nonzero(laws[0] > 0), strict=True)
     seen = [(i, R) for i, R in possible if test(series_with(int(i), n - int(i), int(R))) <= 0.05]
     return [float(sum(law_[i, R] for i, R in seen)) for law_ in laws]

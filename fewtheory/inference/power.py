@@ -93,7 +93,7 @@ def battery_rejects(test: str, coin: MarkovCoin, n: int, *, alpha: float | int =
     if test == "rate":
         return float(coin.count_law(n) @ (binomial_p_values(n) <= alpha))
     ones = _likely(coin, n)
-    return float((coin.runs_law(n, ones) * rejected(test, n, alpha, ones)).sum())
+    return float((coin.joint_law(n, ones) * rejected(test, n, alpha, ones)).sum())
 
 
 def _likely(coin: MarkovCoin, n: int) -> np.ndarray:

@@ -132,14 +132,14 @@ class MarkovCoin:
             zero, one = stay, np.concatenate([[0.0], up[:-1]])
         return zero + one
 
-    def runs_law(self, n: int, ones: Any = None) -> Float[np.ndarray, "counts runs"]:
+    def joint_law(self, n: int, ones: Any = None) -> Float[np.ndarray, "counts runs"]:
         """P(n_1 = i, R = r), the joint law of the number of ones and of runs, r = 0..n.
 
         Given both, a series' probability is a monomial in the four transitions, so the law is
         that monomial times how many series there are. ones: the values i of the rows, 0..n by
         default; n at most 4096.
         """
-        integer("MarkovCoin.runs_law", "n", n, 1, LONGEST)
+        integer("MarkovCoin.joint_law", "n", n, 1, LONGEST)
         n1 = np.arange(n + 1) if ones is None else np.asarray(ones, dtype=np.int64)
         n1, R = n1[:, None], np.arange(n + 1)[None, :]
         n0, k = n - n1, R // 2

@@ -80,14 +80,14 @@ def test_the_laws_of_the_counts_and_runs_are_sums_over_all_series(coin):
     np.add.at(joint, (x.sum(axis=1), 1 + (x[:, 1:] != x[:, :-1]).sum(axis=1)), mass)
     # each entry is e to a sum of logarithms: log p times up to 7 answers
     tolerance = 64 * 7 * 40 * EPS
-    assert np.abs(coin.runs_law(n) - joint).max() < tolerance
+    assert np.abs(coin.joint_law(n) - joint).max() < tolerance
     assert coin.count_law(n) == pytest.approx(joint.sum(axis=1), abs=tolerance)
-    assert coin.runs_law(n, [2, 5]) == pytest.approx(joint[[2, 5]], abs=tolerance)
+    assert coin.joint_law(n, [2, 5]) == pytest.approx(joint[[2, 5]], abs=tolerance)
 
 
 def test_a_coin_that_always_alternates_has_n_runs():
     coin = MarkovCoin(0.5, -1)
-    assert coin.runs_law(6)[3, 6] == pytest.approx(1.0)
+    assert coin.joint_law(6)[3, 6] == pytest.approx(1.0)
     assert coin.effective_size(5) == np.inf
 
 
@@ -165,7 +165,7 @@ def test_log_choose_is_that_of_whole_numbers(n, k):
         (lambda r: MarkovCoin().variance_of_mean(0), "variance_of_mean: n must be at least 1"),
         (lambda r: MarkovCoin().effective_size(0), "effective_size: n must be at least 1"),
         (lambda r: MarkovCoin().count_law(0), "count_law: n must be at least 1"),
-        (lambda r: MarkovCoin().runs_law(5000), r"runs_law: n must be in \[1, 4096\]"),
+        (lambda r: MarkovCoin().joint_law(5000), r"joint_law: n must be in \[1, 4096\]"),
         (lambda r: MarkovCoin().sample(-1, rng=r), "sample: n must be at least 0"),
         (lambda r: MarkovCoin().sample(1, rng=r, series=-1), "sample: series must be at least 0"),
         (lambda r: MarkovCoin().sample(1, rng=None), "MarkovCoin.sample: rng must be a"),
