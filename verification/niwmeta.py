@@ -12,11 +12,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from fewtheory.learning import inner, pac_bayes, student_prior
-from fewtheory.learning.conjugacy import condition, log_evidence
-from fewtheory.learning.curvature import laplace
-from fewtheory.learning.divergence import expected_kl, niw_kl
-from fewtheory.learning.episodes import (
+from fewtheory.learning.niw import inner, pac_bayes, student_prior
+from fewtheory.learning.niw.conjugacy import condition, log_evidence
+from fewtheory.learning.niw.curvature import laplace
+from fewtheory.learning.niw.divergence import expected_kl, niw_kl
+from fewtheory.learning.niw.episodes import (
     LocalLaw,
     Quadratic,
     adapt,
@@ -25,21 +25,21 @@ from fewtheory.learning.episodes import (
     local_posterior,
     posterior_under,
 )
-from fewtheory.learning.finite import law_excess
-from fewtheory.learning.inner import implicit_gradient, maml_gradient, moreau
-from fewtheory.learning.multigamma import multidigamma
-from fewtheory.learning.niw import NIW
-from fewtheory.learning.one_time import envelope_gradient
-from fewtheory.learning.pac_bayes import best_lam, pac_bayes_bound
-from fewtheory.learning.prototypes import prototype_head
-from fewtheory.learning.sgld import (
+from fewtheory.learning.niw.finite import law_excess
+from fewtheory.learning.niw.hierarchy import NIW
+from fewtheory.learning.niw.inner import implicit_gradient, maml_gradient, moreau
+from fewtheory.learning.niw.multigamma import multidigamma
+from fewtheory.learning.niw.one_time import envelope_gradient
+from fewtheory.learning.niw.pac_bayes import best_lam, pac_bayes_bound
+from fewtheory.learning.niw.prototypes import prototype_head
+from fewtheory.learning.niw.sgld import (
     SGLDStatistics,
     debiased_mean,
     precision_from_variance,
     sgld,
     sgld_moments,
 )
-from fewtheory.learning.shrinkage import (
+from fewtheory.learning.niw.shrinkage import (
     bayes_gain,
     best_imaml,
     best_maml,
@@ -47,7 +47,7 @@ from fewtheory.learning.shrinkage import (
     predictive_log_loss,
     risk,
 )
-from fewtheory.learning.student_prior import adapt_student
+from fewtheory.learning.niw.student_prior import adapt_student
 from fewtheory.testbeds.episodes import GaussianEpisodes
 from fewtheory.verify import (
     Evidence,

@@ -6,6 +6,8 @@
 | a few linear tasks | `fit`, then `adapt` or `adapt_student` |
 | parameter vectors of tasks | `condition`, `log_evidence` |
 | a learner to be judged | `MAML`, `ProtoNet`, `shrinkage` |
+
+`niw` is of sheet `niwmeta`.
 """
 
 from __future__ import annotations
@@ -13,11 +15,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import shrinkage
-from .conjugacy import condition, log_evidence
-from .curvature import gauss_newton, laplace, softmax_curvature
-from .divergence import expected_kl, niw_kl
-from .episodes import (
+from .niw import shrinkage
+from .niw.conjugacy import condition, log_evidence
+from .niw.curvature import gauss_newton, laplace, softmax_curvature
+from .niw.divergence import expected_kl, niw_kl
+from .niw.episodes import (
     LocalLaw,
     Quadratic,
     adapt,
@@ -25,20 +27,20 @@ from .episodes import (
     local_objective,
     local_posterior,
 )
-from .finite import Fit, OnlineNIW, fit, full_objective, law_excess
-from .inner import (
+from .niw.finite import Fit, OnlineNIW, fit, full_objective, law_excess
+from .niw.hierarchy import NIW
+from .niw.inner import (
     Proximal,
     implicit_gradient,
     inner_steps,
     maml_gradient,
     moreau,
 )
-from .multigamma import log_multigamma, multidigamma
-from .niw import NIW
-from .one_time import OneTime, average_objective, envelope_gradient, one_time
-from .pac_bayes import best_lam, pac_bayes_bound
-from .prototypes import prototype_head, prototypes
-from .sgld import (
+from .niw.multigamma import log_multigamma, multidigamma
+from .niw.one_time import OneTime, average_objective, envelope_gradient, one_time
+from .niw.pac_bayes import best_lam, pac_bayes_bound
+from .niw.prototypes import prototype_head, prototypes
+from .niw.sgld import (
     SGLDMoments,
     SGLDStatistics,
     debiased_mean,
@@ -46,20 +48,20 @@ from .sgld import (
     sgld,
     sgld_moments,
 )
-from .student import Student
-from .student_prior import StudentPosterior, adapt_student
+from .niw.student import Student
+from .niw.student_prior import StudentPosterior, adapt_student
 
 if TYPE_CHECKING:
-    from ._torch import NIWMeta
-    from .learners._torch import MAML, ProtoNet
+    from .niw._torch import NIWMeta
+    from .niw.learners._torch import MAML, ProtoNet
 
-ON_TORCH = {"NIWMeta": "._torch", "MAML": ".learners._torch", "ProtoNet": ".learners._torch"}
+TORCH = {"NIWMeta": "_torch", "MAML": "learners._torch", "ProtoNet": "learners._torch"}
 
 
 def __getattr__(name: str) -> Any:
     """What needs torch loads when it is asked for."""
-    if name in ON_TORCH:
-        return getattr(importlib.import_module(ON_TORCH[name], __name__), name)
+    if name in TORCH:
+        return getattr(importlib.import_module(f".niw.{TORCH[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from ..errors import fail, integer, number
+from ...errors import fail, integer, number
 
 
 def multidigamma(x: float | int, d: int) -> float:

@@ -13,14 +13,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..arrays import Array, namespace
-from ..errors import fail, integer, number
+from ...arrays import Array, namespace
+from ...errors import fail, integer, number
 from . import _forms as forms
 from .conjugacy import condition
 from .divergence import expected_kl, local, niw_kl
 from .episodes import LocalLaw, Quadratic, local_posterior
+from .hierarchy import NIW
 from .multigamma import multidigamma
-from .niw import NIW
 
 
 def law_excess(n0: float | int, l0: float | int, d: int) -> float:

@@ -25,10 +25,10 @@ from fewtheory.learning import (
     sgld_moments,
     softmax_curvature,
 )
-from fewtheory.learning import shrinkage as s
-from fewtheory.learning.sgld import SGLDStatistics
+from fewtheory.learning.niw import shrinkage as s
+from fewtheory.learning.niw.sgld import SGLDStatistics
 
-KNOWN = json.loads((Path(__file__).parents[1] / "data" / "niwmeta.json").read_text())
+KNOWN = json.loads((Path(__file__).parents[2] / "data" / "niwmeta.json").read_text())
 EPS = np.finfo(float).eps
 TAU2, V = np.array([4.0, 1.0, 0.05]), np.full(3, 0.5)
 

@@ -7,10 +7,10 @@ Sheet `niwmeta`, M2 and M8.
 
 from __future__ import annotations
 
-from ..arrays import Array
-from ..errors import fail
+from ...arrays import Array
+from ...errors import fail
 from . import _forms as forms
-from .niw import NIW
+from .hierarchy import NIW
 
 LOG_2 = 0.6931471805599453
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from ..arrays import Array, as_like, namespace
-from ..errors import fail, integer, number
+from ...arrays import Array, as_like, namespace
+from ...errors import fail, integer, number
 from . import _forms as forms
 from .curvature import laplace
 

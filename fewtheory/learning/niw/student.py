@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..arrays import Array, Rng, as_like, check_rng, namespace, standard_normal, to_numpy
-from ..errors import fail, integer, number
+from ...arrays import Array, Rng, as_like, check_rng, namespace, standard_normal, to_numpy
+from ...errors import fail, integer, number
 from . import _forms as forms
 
 

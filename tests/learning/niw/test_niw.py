@@ -20,7 +20,7 @@ from fewtheory.learning import (
     niw_kl,
 )
 
-KNOWN = json.loads((Path(__file__).parents[1] / "data" / "niwmeta.json").read_text())
+KNOWN = json.loads((Path(__file__).parents[2] / "data" / "niwmeta.json").read_text())
 EPS = np.finfo(float).eps
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from ...errors import fail, integer, number, one_of
+from ....errors import fail, integer, number, one_of
 
 Data: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 LIKELIHOODS = ("gaussian", "categorical")

@@ -13,11 +13,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ..arrays import Array, namespace
-from ..errors import fail, number, one_of
+from ...arrays import Array, namespace
+from ...errors import fail, number, one_of
 from . import _forms as forms
 from .divergence import expected_kl
-from .niw import NIW
+from .hierarchy import NIW
 
 PRIORS = ("mode", "training")
 

@@ -17,10 +17,10 @@ import torch
 from torch import nn
 from torch.func import grad, hessian, jacrev
 
-from ..errors import fail, integer, number, one_of
+from ...errors import fail, integer, number, one_of
+from .hierarchy import NIW
 from .learners._torch import Data, Learner, prototype_logits
 from .local._torch import Local, NetworkPosterior, times, whitened
-from .niw import NIW
 
 COVARIANCES = ("diag", "low_rank", "full")
 HEADS = ("network", "prototypes")

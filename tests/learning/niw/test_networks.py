@@ -17,7 +17,7 @@ from fewtheory.learning import (
     local_objective,
     local_posterior,
 )
-from fewtheory.learning.learners._torch import prototype_logits
+from fewtheory.learning.niw.learners._torch import prototype_logits
 from fewtheory.testbeds import FewShotDigits, FunctionEpisodes, GaussianEpisodes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -202,7 +202,7 @@ def test_prototypes_leave_each_image_out_of_its_own():
 
 
 def test_whitened_rows_are_the_curvature_and_slope_of_the_log_loss():
-    from fewtheory.learning.local._torch import whitened
+    from fewtheory.learning.niw.local._torch import whitened
 
     model = nn.Linear(4, 3).double()
     h = NIWMeta(model, likelihood="categorical")

@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, as_like, namespace, to_numpy
-from ..errors import number
+from ...arrays import Array, as_like, namespace, to_numpy
+from ...errors import number
 from . import _forms as forms
 from .divergence import local
 from .episodes import LocalLaw, Quadratic, local_objective, local_posterior
-from .niw import NIW
+from .hierarchy import NIW
 
 
 def envelope_gradient(law: NIW, q: LocalLaw) -> tuple[Array, Array]:

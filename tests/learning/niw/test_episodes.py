@@ -27,7 +27,7 @@ from fewtheory.learning import (
 )
 from fewtheory.testbeds import GaussianEpisodes
 
-KNOWN = json.loads((Path(__file__).parents[1] / "data" / "niwmeta.json").read_text())
+KNOWN = json.loads((Path(__file__).parents[2] / "data" / "niwmeta.json").read_text())
 EPS = np.finfo(float).eps
 WORLD = GaussianEpisodes([1.0, -1.0], [[2.0, 0.8], [0.8, 0.5]], 0.5)
 

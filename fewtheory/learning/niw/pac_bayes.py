@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 
-from ..errors import fail, integer, number
+from ...errors import fail, integer, number
 
 
 def pac_bayes_bound(

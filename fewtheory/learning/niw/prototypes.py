@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..arrays import Array, namespace
-from ..errors import fail, integer
+from ...arrays import Array, namespace
+from ...errors import fail, integer
 from . import _forms as forms
 
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..arrays import Array, as_like, to_numpy
-from ..errors import fail, integer, number
+from ...arrays import Array, as_like, to_numpy
+from ...errors import fail, integer, number
 from .episodes import LocalLaw, Quadratic
-from .niw import NIW
+from .hierarchy import NIW
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 
-from ..arrays import Array, namespace
-from ..errors import fail
+from ...arrays import Array, namespace
+from ...errors import fail
 from . import _forms as forms
-from .niw import NIW
+from .hierarchy import NIW
 
 
 def condition(prior: NIW, means: Array, covs: Array | None = None) -> NIW:

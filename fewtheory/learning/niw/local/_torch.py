@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch.func import jacrev
 
-from ...errors import fail, integer
+from ....errors import fail, integer
 
 
 def whitened(

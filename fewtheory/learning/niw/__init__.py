@@ -1,0 +1,1 @@
+"""Few shots: a normal-inverse-Wishart hierarchy over tasks, learnt in one pass (`niwmeta`)."""
