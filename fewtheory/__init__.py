@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; at run time parts load 
     from . import arrays as arrays
     from . import audit as audit
     from . import compress as compress
+    from . import distill as distill
     from . import inference as inference
     from . import learning as learning
     from . import metrics as metrics
@@ -46,6 +47,7 @@ PARTS = (
     "arrays",
     "audit",
     "compress",
+    "distill",
     "inference",
     "learning",
     "metrics",
@@ -70,7 +72,7 @@ NAMES = {
 }
 
 
-NEEDS_MODELS = ("compress", "train", "zoo")  # what the extra `models` is for
+NEEDS_MODELS = ("compress", "distill", "train", "zoo")  # what the extra `models` is for
 
 
 def __getattr__(name: str) -> Any:

@@ -22,7 +22,7 @@ import fewtheory as ft
 @pytest.mark.parametrize(
     ("absent", "use", "needed_for"),
     [
-        ({"accelerate"}, "ft.train", "fewtheory.train"),
+        ({"accelerate"}, "ft.train.fit", "fewtheory.train"),
         ({"accelerate"}, "ft.zoo", "fewtheory.train"),
         ({"diffusers"}, "ft.adapters.diffusers", "fewtheory.adapters.diffusers"),
         ({"torch"}, "ft.adapters.transformers", "fewtheory.adapters.transformers"),

@@ -10,9 +10,15 @@ knows nothing of any method.
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MissingExtra
 from .denoising import denoising, edm_weight, flow_matching, log_normal, logit_normal, uniform_times
-from .loop import Diverged, Fitted, fit
 from .player import Player, cosine_decay
+
+if TYPE_CHECKING:
+    from .loop import Diverged, Fitted, fit
 
 __all__ = [
     "Diverged",
@@ -27,3 +33,19 @@ __all__ = [
     "logit_normal",
     "uniform_times",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The loop needs accelerate, the losses do not."""
+    if name in ("Diverged", "Fitted", "fit"):
+        try:
+            return getattr(importlib.import_module(".loop", __name__), name)
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("fewtheory"):
+                raise
+            raise MissingExtra("models", "fewtheory.train") from error
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -9,6 +9,7 @@
 | `law` | are these samples of that law? | a test at the fixed level |
 | `rate` | what exponent does noisy data have? | a regression's interval at the fixed level |
 | `optimum` | is this the minimum, and is it reached? | the optimiser's own gradient tolerance |
+| `known` | is this the published or high-precision number? | half a unit of its last digit |
 """
 
 from __future__ import annotations
@@ -206,3 +207,19 @@ def optimum(
 ) -> Evidence:
     """A minimum that is reached (or beaten): value against the known best."""
     return Evidence("optimum", value, best, tolerance, tolerance_from, side, what)
+
+
+def known(
+    value: Any, expected: Any, decimals: int, *, kind: str = "identity", what: str = ""
+) -> Evidence:
+    """Numbers against their known values, to half a unit of that many digits after the point.
+
+    value, expected: numbers or arrays of one shape; the worst is reported. kind: the claim's.
+    """
+    a, b = np.broadcast_arrays(
+        np.asarray(value, dtype=np.float64), np.asarray(expected, dtype=np.float64)
+    )
+    worst = int(np.abs(a - b).argmax())  # a NaN counts as the largest
+    why = "half a unit of the known value's last digit"
+    told, wanted = float(a.ravel()[worst]), float(b.ravel()[worst])
+    return Evidence(kind, told, wanted, 0.5 * 10.0**-decimals, why, what=what)

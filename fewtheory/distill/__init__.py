@@ -1,0 +1,61 @@
+"""Distillation: a method's players, their losses, and what its theory says before a run.
+
+| you want | take | | --- | --- | | DMD, DMD2, Diff-Instruct | `dmd`, then `train.fit`, then
+`sample` | | the gradient alone, on NumPy or torch | `dmd_gradient`, `as_loss` | | how many
+fake-score steps, and whether it will ring | `fake_steps`, `two_time_scale` | | which noise levels
+lock a student on one mode | `mode_transition`, `reverse_kl_fit` | | what an imperfect fake score or
+guidance does | `shifted_mean`, `collapse_kappa`, `largest_noise` | | exact divergences of linear
+students | `linear_kl`, `fisher_divergence` |
+
+Each method is a function that returns players for `train.fit`; a student is a network behind
+`as_model`, a teacher any `Model`.
+"""
+
+from __future__ import annotations
+
+from .adversary import Critic, critic_loss, generator_loss, ideal_gradient
+from .dmd import dmd
+from .guided_target import guided_mean, guided_variance, largest_noise
+from .imperfect_fake import collapse_kappa, shifted_mean, shrunk_variance
+from .levels import karras_levels, log_uniform_times
+from .linear_world import LinearKL, fisher_divergence, kl_from_fisher, linear_kl
+from .mode_seeking import GaussianFit, ModeTransition, mode_transition, reverse_kl_fit
+from .normaliser import normalised_fixed_point
+from .score_difference import dmd_gradient, score_difference
+from .student import FewSteps, sample
+from .surrogate import as_loss
+from .two_time_scale import TwoTimeScale, fake_steps, monotone_step, two_time_scale
+
+__all__ = [
+    "Critic",
+    "FewSteps",
+    "GaussianFit",
+    "LinearKL",
+    "ModeTransition",
+    "TwoTimeScale",
+    "as_loss",
+    "collapse_kappa",
+    "critic_loss",
+    "dmd",
+    "dmd_gradient",
+    "fake_steps",
+    "fisher_divergence",
+    "generator_loss",
+    "guided_mean",
+    "guided_variance",
+    "ideal_gradient",
+    "karras_levels",
+    "kl_from_fisher",
+    "largest_noise",
+    "linear_kl",
+    "log_uniform_times",
+    "mode_transition",
+    "monotone_step",
+    "normalised_fixed_point",
+    "reverse_kl_fit",
+    "sample",
+    "score_difference",
+    "shifted_mean",
+    "shrunk_variance",
+    "two_time_scale",
+]

@@ -1,0 +1,205 @@
+"""Distribution matching distillation: a student of one or a few steps, its fake score, a critic.
+
+Two players. The student is moved by the difference of the fake score and the teacher's at its own
+noised samples (`dmd_gradient`), the fake score by plain denoising on those samples, `every` times
+as often. Beside it, if asked for: a critic's head on the fake network with the adversarial terms of
+DMD2, and DMD's regression to the teacher's own pairs of noise and image. DMD (Yin et al., arXiv
+2311.18828), DMD2 (2405.14867), Diff-Instruct (2305.18455), sheet `dmd-base`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+from torch import nn
+
+from ..arrays import standard_normal
+from ..errors import fail, integer, number
+from ..model import Model
+from ..train.denoising import AsModel, Levels, regression_loss, uniform_times
+from ..train.denoising import Weight as LossWeight
+from ..train.player import Batch, Player
+from .adversary import Critic, critic_loss, generator_loss
+from .score_difference import Weight, dmd_gradient
+from .student import Exit, FewSteps, leave, predict, renoised
+from .surrogate import as_loss
+
+Distance: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Settings: TypeAlias = Mapping[str, Any]
+
+PAIRS = ("pair_noise", "pair_data")  # a batch's columns for the regression
+
+
+def mean_square(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The mean squared distance, a scalar."""
+    return (x - y).square().mean()
+
+
+@dataclass(frozen=True, eq=False)
+class Distillation:
+    """What the players of a distillation share: who they are, and how they see a batch.
+
+    as_model(network): the student's or the fake score's network as a `Model` on the teacher's path;
+    teacher: a `Model`, guided if wanted; steps: the student's. A batch holds "x" (n, *event), real
+    samples (their shape where no loss looks at data) and conditions, passed on by name.
+    """
+
+    where: str
+    as_model: AsModel
+    teacher: Model
+    steps: FewSteps
+    aside: tuple[str, ...] = field(default=())
+
+    def check(self, **networks: nn.Module) -> None:
+        """Raise unless the networks are modules whose models are on the teacher's path."""
+        if not isinstance(self.teacher, Model):
+            wrong = type(self.teacher).__name__
+            raise TypeError(f"{self.where}: teacher must be a Model, got {wrong}")
+        if not isinstance(self.steps, FewSteps):
+            raise TypeError(f"{self.where}: steps must be FewSteps, got {self.steps!r}")
+        for name, network in networks.items():
+            if not isinstance(network, nn.Module):
+                raise TypeError(f"{self.where}: {name} must be a torch module, got {network!r}")
+            model = self.as_model(network)
+            if not isinstance(model, Model):
+                wrong = type(model).__name__
+                raise TypeError(f"{self.where}: as_model must return a Model, got {wrong}")
+            if model.path != self.teacher.path:
+                allowed = f"on the path of the teacher, {self.teacher.path!r}"
+                raise fail(self.where, f"as_model({name})", allowed, model.path)
+        for t in self.steps.times:
+            self.teacher.path.check_t(self.where, t, "steps.times")
+
+    def split(self, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """("x", the conditions) of a batch."""
+        if "x" not in batch:
+            raise fail(self.where, "a batch", "a mapping with 'x'", list(batch))
+        aside = ("x", *self.aside)
+        return batch["x"], {k: v for k, v in batch.items() if k not in aside}
+
+    def leave(
+        self, networks: Mapping[str, nn.Module], x: torch.Tensor, rng: torch.Generator, **cond: Any
+    ) -> Exit:
+        """The student's prediction at a drawn exit."""
+        return leave(self.as_model(networks["student"]), self.steps, x, rng=rng, **cond)
+
+    def fake_loss(
+        self,
+        networks: Mapping[str, nn.Module],
+        x0: torch.Tensor,
+        levels: Levels,
+        weight: LossWeight | None,
+        rng: torch.Generator,
+        **cond: Any,
+    ) -> torch.Tensor:
+        """Denoising on the student's samples, as if they were data."""
+        t = levels(self.teacher.path, x0.shape[0], rng).to(x0)
+        eps = standard_normal(rng, x0.shape, x0)
+        return regression_loss(self.as_model(networks["fake"]), x0, t, eps, weight, **cond)
+
+
+def dmd(
+    student: nn.Module,
+    fake: nn.Module,
+    as_model: AsModel,
+    teacher: Model,
+    steps: FewSteps,
+    *,
+    weight: str | Weight = "dmd2",
+    levels: Levels | None = None,
+    fake_levels: Levels | None = None,
+    fake_weight: LossWeight | None = None,
+    every: int = 5,
+    adversarial: tuple[float | int, float | int] = (0.0, 0.0),
+    regression: float | int = 0.0,
+    distance: Distance = mean_square,
+    over: str = "samples",
+    student_settings: Settings | None = None,
+    fake_settings: Settings | None = None,
+) -> dict[str, Player]:
+    """The players of DMD, DMD2 and Diff-Instruct: "student" and "fake".
+
+    student, fake: networks that `as_model` turns into models on the teacher's path, both usually
+    copies of the teacher's network; teacher: a `Model` (for guidance, `fewtheory.guided`'s); steps:
+    the student's levels, one for a one-step student. weight: of `dmd_gradient`. levels: where the
+    student's loss looks, t uniform between .02 and .98 of the path's range by default; fake_levels:
+    where the fake score learns, uniform over all of it; fake_weight: of its loss (`edm_weight` for
+    data prediction). every: fake-score steps a student step, which comes first. adversarial: the
+    weights of the student's and the critic's adversarial terms; then `fake` is a `Critic`, and the
+    batch's "x" are real samples. regression: the weight of DMD's `distance` (a mean square, or any
+    perceptual distance) between the one-step student's output at a batch's "pair_noise" and its
+    "pair_data". over: of `as_loss`. settings: of either `Player` (optimizer, ema, clip, ...).
+
+    A batch holds "x" (n, *event), whose shape the samples take, and conditions. The fake score
+    learns the pooled law of all exits and is not told which one it sees. Raises ValueError or
+    TypeError by name.
+
+    >>> from fewtheory import paths, testbeds
+    >>> path, net = paths.RectifiedFlow(), lambda: nn.Linear(1, 1)
+    >>> as_model = lambda network: Model(lambda x, t: network(x), path, "data")
+    >>> teacher = testbeds.Gaussian([0.0], 1.0).model(path)
+    >>> list(dmd(net(), net(), as_model, teacher, FewSteps([1.0])))
+    ['student', 'fake']
+    """
+    parts = Distillation("dmd", as_model, teacher, steps, PAIRS)
+    parts.check(student=student, fake=fake)
+    for_student, for_critic = (number("dmd", "adversarial", a, 0.0) for a in adversarial)
+    pairs = number("dmd", "regression", regression, 0.0)
+    integer("dmd", "every", every, 1)
+    if (for_student > 0 or for_critic > 0) and not isinstance(fake, Critic):
+        raise fail("dmd", "fake", "a Critic where there are adversarial terms", type(fake).__name__)
+    if pairs > 0 and steps.count > 1:
+        raise fail("dmd", "steps", "one step where there is a regression to pairs", steps)
+    path = teacher.path
+    span = path.start - path.end
+    see = (
+        uniform_times(path.end + 0.98 * span, path.end + 0.02 * span) if levels is None else levels
+    )
+    learn = uniform_times() if fake_levels is None else fake_levels
+
+    def logits(network: nn.Module, x0: torch.Tensor, rng: torch.Generator, **cond: Any) -> Any:
+        critic = unwrapped(network)
+        t = learn(path, x0.shape[0], rng).to(x0)
+        return critic.logits(as_model(critic), renoised(path, x0, t, rng)[0], t, **cond)
+
+    def student_loss(networks: Mapping[str, nn.Module], batch: Batch, rng: Any) -> torch.Tensor:
+        x, cond = parts.split(batch)
+        x0 = parts.leave(networks, x, rng, **cond).x0
+        t = see(path, x0.shape[0], rng).to(x0)
+        eps = standard_normal(rng, x0.shape, x0)
+        with torch.no_grad():
+            seen = as_model(networks["fake"])
+            g = dmd_gradient(x0.detach(), eps, t, teacher, seen, weight=weight, **cond)
+        loss = as_loss(x0, g, over=over)
+        if for_student > 0:
+            loss = loss + for_student * generator_loss(logits(networks["fake"], x0, rng, **cond))
+        if pairs > 0:
+            z, y = (batch[name] for name in PAIRS)
+            model = as_model(networks["student"]).predicting("data")
+            start = float(path.sigma(steps.times[0])) * z
+            loss = loss + pairs * distance(predict(model, start, steps.times[0], **cond), y)
+        return loss
+
+    def fake_loss(networks: Mapping[str, nn.Module], batch: Batch, rng: Any) -> torch.Tensor:
+        x, cond = parts.split(batch)
+        with torch.no_grad():
+            x0 = parts.leave(networks, x, rng, **cond).x0
+        loss = parts.fake_loss(networks, x0, learn, fake_weight, rng, **cond)
+        if for_critic > 0:
+            told = [logits(networks["fake"], sample, rng, **cond) for sample in (x0, x)]
+            loss = loss + for_critic * critic_loss(*told)
+        return loss
+
+    return {
+        "student": Player(student, student_loss, every=every, **dict(student_settings or {})),
+        "fake": Player(fake, fake_loss, **dict(fake_settings or {})),
+    }
+
+
+def unwrapped(network: nn.Module) -> Any:
+    """The module inside what a parallel run wraps around it."""
+    inner = getattr(network, "module", None)
+    return inner if isinstance(inner, nn.Module) else network
