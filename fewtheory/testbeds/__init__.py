@@ -21,6 +21,7 @@
 | tries until a verifier that errs accepts | `TaskKinds`, `BetaTasks`, `BetaBetaTasks` |
 | few-shot tasks and their best predictions | `GaussianEpisodes`, `FunctionEpisodes` |
 | few-shot tasks of real images | `FewShotDigits` |
+| samples of one law at two noise levels | `TwoVarianceSample` |
 
 The continuous ones give, on any path: `at(path, t)` (the law of x_t), `sample`, `log_prob`,
 `model(path, prediction)` (the exact denoiser as a `Model`), and where they are exact `flow(path)`
@@ -57,6 +58,7 @@ from .tokens import (
     parity_law,
 )
 from .two_blocks import TwoBlocks
+from .two_variances import TwoVarianceSample
 from .verifier import Outcomes, first_accept
 from .verifier_kinds import TaskKinds
 from .verifier_laws import BetaBetaTasks, BetaTasks, DirichletTasks
@@ -98,6 +100,7 @@ __all__ = [
     "TiltedLaw",
     "TokenLaw",
     "TwoBlocks",
+    "TwoVarianceSample",
     "UniformDiffusion",
     "augmented",
     "centred",
