@@ -107,7 +107,6 @@ def leave(
     return Exit(x, steps.times[last], predict(data, x, steps.times[last], **cond), last)
 
 
-@torch.no_grad()
 def sample(
     student: Model, steps: FewSteps, like: torch.Tensor, *, rng: Rng, **cond: Any
 ) -> torch.Tensor:
@@ -125,11 +124,12 @@ def sample(
     check_rng("sample", rng)
     _check("sample", student, steps)
     data, gamma = student.predicting("data"), float(steps.noise_scale)
-    x = gamma * start(student, steps, like, rng=rng)
-    x0 = predict(data, x, steps.times[0], **cond)
-    for k in range(1, steps.count):
-        x = advance(student, steps, k - 1, x, x0, rng=rng, noise_scale=gamma)
-        x0 = predict(data, x, steps.times[k], **cond)
+    with torch.no_grad():
+        x = gamma * start(student, steps, like, rng=rng)
+        x0 = predict(data, x, steps.times[0], **cond)
+        for k in range(1, steps.count):
+            x = advance(student, steps, k - 1, x, x0, rng=rng, noise_scale=gamma)
+            x0 = predict(data, x, steps.times[k], **cond)
     return x0
 
 

@@ -195,6 +195,10 @@ class _Run:
         norm, rate = mover.move(loss, self.step)
         if not math.isfinite(norm):
             raise Diverged("the gradient", self.step, name, self.kept)
+        if mover.player.after is not None:
+            with torch.no_grad():
+                modules = {n: m.player.module for n, m in self.movers.items()}
+                mover.player.after(modules, mover.moves)
         return value, norm, rate
 
     def _generator(self, *key: int) -> torch.Generator:

@@ -21,6 +21,7 @@ from ..errors import fail, integer, number
 
 Batch: TypeAlias = Mapping[str, torch.Tensor]
 Loss: TypeAlias = Callable[[Mapping[str, nn.Module], Batch, torch.Generator], torch.Tensor]
+After: TypeAlias = Callable[[Mapping[str, nn.Module], int], None]
 
 
 def adamw(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -38,7 +39,9 @@ class Player:
     move. schedule(step): factor on its learning rates. every: it moves at steps divisible by this
     number, in the order of the players. ema: decay of the moving average of the weights, which
     after k moves is min(ema, (1 + k) / (10 + k)); None for no average. clip: largest gradient norm.
-    Raises ValueError or TypeError by name.
+    after(networks, moves): called without gradients after each of its moves, their number so far
+    included; it may change weights in place (pull one network towards another, reset one). Raises
+    ValueError or TypeError by name.
 
     >>> player = Player(nn.Linear(2, 2), lambda networks, batch, rng: batch["x"].sum())
     >>> player.every, player.ema
@@ -52,6 +55,7 @@ class Player:
     every: int = 1
     ema: float | None = None
     clip: float | None = None
+    after: After | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.module, nn.Module):
@@ -59,8 +63,10 @@ class Player:
         for name in ("loss", "optimizer"):
             if not callable(getattr(self, name)):
                 raise TypeError(f"Player: {name} must be callable, got {getattr(self, name)!r}")
-        if self.schedule is not None and not callable(self.schedule):
-            raise TypeError(f"Player: schedule must be callable or None, got {self.schedule!r}")
+        for name in ("schedule", "after"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise TypeError(f"Player: {name} must be callable or None, got {value!r}")
         if not any(p.requires_grad for p in self.module.parameters()):
             raise ValueError("Player: module must have parameters that require a gradient")
         integer("Player", "every", self.every, 1)
