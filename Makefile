@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 VERIFY_FLAGS ?=
 
-.PHONY: verify deep test lint figures readme schedulers comparison bench clean
+.PHONY: verify deep test lint figures readme schedulers comparison ambient-grid bench clean
 
 .venv/verify: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -53,6 +53,10 @@ comparison: .venv/models
 # The verdict on every scheduler of diffusers, the known findings and the kill matrix, in docs/.
 schedulers: .venv/models
 	$(BIN)/python docs/schedulers.py
+
+# Seventy small models on noisy digits: what docs/ambient-grid.json does not hold yet.
+ambient-grid: .venv/models
+	$(BIN)/python docs/ambient_grid.py
 
 bench: .venv/models
 	$(BIN)/python -m benchmarks

@@ -17,7 +17,7 @@ from itertools import pairwise
 
 from ...arrays import Array, namespace
 from ...errors import fail, number, one_of
-from ..niw._forms import floating
+from .._forms import floating
 
 
 def consistency_slope(k: Array, sigma: float | int) -> Array:

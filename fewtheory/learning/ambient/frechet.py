@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ...arrays import Array, namespace
 from ...errors import fail, number
-from ..niw._forms import floating, vector
+from .._forms import floating, vector
 from .weighting import relative_variance, variance_floor
 
 

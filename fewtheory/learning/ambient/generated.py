@@ -18,7 +18,7 @@ import numpy as np
 
 from ...arrays import Array, namespace
 from ...errors import fail, number
-from ..niw._forms import floating
+from .._forms import floating
 
 HALVINGS = 40  # panels [2^-k-1, 2^-k]: A(u) changes at w ~ rho, whatever its size
 _X, _W = np.polynomial.legendre.leggauss(10)

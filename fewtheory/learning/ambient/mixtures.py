@@ -18,7 +18,7 @@ import numpy as np
 
 from ...arrays import Array, as_like, namespace
 from ...errors import fail, finite_array, integer, number
-from ..niw._forms import floating
+from .._forms import floating
 from .worst_pairs import price_exponent
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from ...arrays import Array, namespace
 from ...errors import fail, finite_array, integer, number
-from ..niw._forms import vector
+from .._forms import vector
 from .worst_pairs import Rule, gauss_rule
 
 

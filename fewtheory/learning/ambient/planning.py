@@ -19,7 +19,7 @@ import numpy as np
 
 from ...arrays import Array, to_numpy
 from ...errors import fail, integer, number, one_of
-from ..niw._forms import vector
+from .._forms import vector
 from .frechet import frechet_error, frechet_floor
 from .weighting import WEIGHTINGS
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from ...arrays import Array, as_like, namespace, to_numpy
 from ...errors import fail, integer, number
-from ..niw._forms import floating, is_diagonal
+from .._forms import floating, is_diagonal
 from .identity import ambient_weights
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ...arrays import Array, namespace
 from ...errors import fail, number
-from ..niw._forms import floating, vector
+from .._forms import floating, vector
 from .frechet import frechet_error, frechet_floor
 from .identity import ambient_weights
 from .weighting import relative_variance, variance_slopes

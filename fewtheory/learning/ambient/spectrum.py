@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ...arrays import Array, namespace
 from ...errors import fail, number
-from ..niw._forms import floating
+from .._forms import floating
 from .pooled import likelihood_variance, second_moments
 
 

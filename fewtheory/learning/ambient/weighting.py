@@ -20,7 +20,7 @@ from typing import Any
 
 from ...arrays import Array, namespace
 from ...errors import fail, number, one_of
-from ..niw._forms import floating
+from .._forms import floating
 from .loss_share import loss_share
 
 Share = Callable[[Any, Array, Array], tuple[Array, Array]]

@@ -11,7 +11,7 @@ import math
 
 from ...arrays import Array, namespace
 from ...errors import fail
-from . import _forms as forms
+from .. import _forms as forms
 from .hierarchy import NIW
 
 

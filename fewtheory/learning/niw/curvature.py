@@ -14,7 +14,7 @@ import numpy as np
 
 from ...arrays import Array, as_like, namespace, to_numpy
 from ...errors import fail, integer, number
-from . import _forms as forms
+from .. import _forms as forms
 from .episodes import Quadratic
 
 

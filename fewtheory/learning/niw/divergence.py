@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ...arrays import Array
 from ...errors import fail
-from . import _forms as forms
+from .. import _forms as forms
 from .hierarchy import NIW
 
 LOG_2 = 0.6931471805599453

@@ -15,7 +15,7 @@ from typing import Any
 
 from ...arrays import Array, namespace
 from ...errors import fail, number, one_of
-from . import _forms as forms
+from .. import _forms as forms
 from .divergence import expected_kl
 from .hierarchy import NIW
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ...arrays import Array, namespace
 from ...errors import fail, integer, number
-from . import _forms as forms
+from .. import _forms as forms
 from .conjugacy import condition
 from .divergence import expected_kl, local, niw_kl
 from .episodes import LocalLaw, Quadratic, local_posterior

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from ...arrays import Array, Rng, as_like, check_rng, namespace, standard_normal
 from ...errors import fail, integer, number
-from . import _forms as forms
+from .. import _forms as forms
 from .multigamma import log_multigamma, multidigamma
 from .student import Student, chi_squared
 

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from ...arrays import Array, as_like, namespace
 from ...errors import fail, integer, number
-from . import _forms as forms
+from .. import _forms as forms
 from .curvature import laplace
 
 Function: TypeAlias = Callable[[Any], Any]

@@ -21,7 +21,7 @@ import numpy as np
 
 from ...arrays import Array, as_like, namespace, to_numpy
 from ...errors import number
-from . import _forms as forms
+from .. import _forms as forms
 from .divergence import local
 from .episodes import LocalLaw, Quadratic, local_objective, local_posterior
 from .hierarchy import NIW

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...arrays import Array, namespace
 from ...errors import fail, integer
-from . import _forms as forms
+from .. import _forms as forms
 
 
 def prototypes(x: Array, labels: Any, ways: int) -> Array:

@@ -20,7 +20,7 @@ import numpy as np
 
 from ...arrays import Array, Rng, check_rng, namespace, standard_normal
 from ...errors import fail, integer, number
-from . import _forms as forms
+from .. import _forms as forms
 from .episodes import Quadratic
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...arrays import Array, namespace, to_numpy
 from ...errors import fail, integer, number
-from . import _forms as forms
+from .. import _forms as forms
 
 
 def bayes_gain(tau2: Array, v: Array) -> Array:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ...arrays import Array, Rng, as_like, check_rng, namespace, standard_normal, to_numpy
 from ...errors import fail, integer, number
-from . import _forms as forms
+from .. import _forms as forms
 
 
 @dataclass(frozen=True, eq=False)

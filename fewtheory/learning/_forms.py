@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays import Array, namespace, to_numpy
-from ...errors import fail
+from ..arrays import Array, namespace, to_numpy
+from ..errors import fail
 
 
 def vector(where: str, argument: str, x: Any, d: int | None = None) -> Array:

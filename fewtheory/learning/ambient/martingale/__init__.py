@@ -1,0 +1,1 @@
+"""The denoiser as a martingale of its own reverse process, for torch."""
