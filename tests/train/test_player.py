@@ -235,3 +235,31 @@ BAD = {
 def test_bad_input_is_named(named):
     with pytest.raises((ValueError, TypeError), match=named):
         BAD[named]()
+
+
+def test_a_player_may_act_after_it_has_moved():
+    line, other = (torch.nn.Linear(1, 1, bias=False) for _ in range(2))
+    seen = []
+
+    def after(networks, moves):
+        seen.append((moves, torch.is_grad_enabled(), networks["other"] is other))
+        networks["other"].weight.copy_(networks["line"].weight)
+
+    def loss(networks, batch, rng):
+        return networks["line"](batch["x"]).sum()
+
+    def own(networks, batch, rng):
+        return networks["other"](batch["x"]).sum()
+
+    players = {
+        "line": Player(line, loss, every=2, after=after),
+        "other": Player(other, own, every=1000),
+    }
+    fit(players, torch.ones(4, 1), 5, rng=torch.Generator(), batch=4)
+    assert seen == [(1, False, True), (2, False, True), (3, False, True)]
+    assert torch.equal(line.weight, other.weight)
+
+
+def test_what_a_player_does_afterwards_must_be_callable(own_checks):
+    with pytest.raises(TypeError, match="Player: after must be callable or None, got 3"):
+        Player(torch.nn.Linear(1, 1), lambda *_: None, after=3)
