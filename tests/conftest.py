@@ -19,9 +19,9 @@ with warnings.catch_warnings():
     import torch._decomp.decompositions_for_jvp  # forward mode loads it, and it warns once
 
 
-hypothesis.settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):  # the same examples in every run; a run by hand draws new ones
-    hypothesis.settings.load_profile("ci")
+# nothing here is timed; in CI the same examples in every run, by hand new ones
+hypothesis.settings.register_profile("own", deadline=None, derandomize=bool(os.environ.get("CI")))
+hypothesis.settings.load_profile("own")
 
 
 def read_only(x):

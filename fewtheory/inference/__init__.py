@@ -5,6 +5,7 @@
 | answers yes and no | are they fair, memoryless coins? | `battery`, `bias` (a file of cells) |
 | a question to be asked | how many answers does it take? | `battery_power` |
 | a count | an interval that covers; fair enough? | `interval`, `equivalence_test` |
+| a series with a memory | an interval of its rate that covers | `memory_limits` |
 | one series | too many runs; memory of which order? | `runs_test`, `ladder`, `serial_test` |
 | many answers a call | the spread of the counts | `dispersion_test`, `rate_over_calls` |
 | the probabilities of all 2^L series | anything, exactly | `SeriesLaw`, `adapters.decisions` |
@@ -34,6 +35,7 @@ from .ladder import (
     rung_noncentrality,
     rung_power,
 )
+from .memory_limits import memory_limits
 from .multiplicity import benjamini_hochberg, equivalence_power, equivalence_test, holm
 from .orderings import first_accept_estimates, pass_at_k
 from .power import BatteryPlan, battery_power, battery_rejects
@@ -121,6 +123,7 @@ __all__ = [
     "ladder_statistics",
     "ladder_total",
     "logit_bias",
+    "memory_limits",
     "pass_at_k",
     "probability_interval",
     "programs",

@@ -21,6 +21,7 @@ from ..errors import integer, one_of
 from ..testbeds.coins import MarkovCoin
 from .calls import Followed, dispersion_test, follows_probabilities, rate_over_calls
 from .ladder import ladder
+from .memory_limits import memory_limits
 from .multiplicity import equivalence_test, holm
 from .runs import runs_test
 from .series import separate_series
@@ -54,8 +55,9 @@ class Battery:
     n answers in `calls` series, `count` yes; rate with its Clopper-Pearson limits; alternation, and
     what independent answers of this rate would have; correlation of neighbours, 1 - alternation /
     expected; tests; rate_given_memory: the p-value of a rate of 1/2 with the memory in its variance
-    (asymptotic); equivalence: the p-value of "within `margin` of 1/2", for memoryless answers;
-    followed: against the exact probabilities, where they were given.
+    (asymptotic); memory_limits: of the rate, with the memory in them (the Clopper-Pearson ones are
+    for independent answers); equivalence: the p-value of "within `margin` of 1/2", for memoryless
+    answers; followed: against the exact probabilities, where they were given.
     """
 
     n: int
@@ -69,6 +71,7 @@ class Battery:
     correlation: float
     tests: tuple[Test, ...]
     rate_given_memory: float
+    memory_limits: tuple[float, float]
     equivalence: float
     alpha: float
     margin: float
@@ -100,7 +103,9 @@ class Battery:
             how = "exact" if t.exact else "asymptotic"
             tail = t.note or f"p {t.p_value:.3g}, Holm {t.adjusted:.3g}, {how}"
             lines.append(f"  {t.name:24} {t.statistic:10.4g}  {tail}")
-        lines.append(f"  {'rate given memory':24} {'':10}  p {self.rate_given_memory:.3g}")
+        low, high = self.memory_limits
+        told = f"p {self.rate_given_memory:.3g}, limits [{low:.4f}, {high:.4f}]"
+        lines.append(f"  {'rate given memory':24} {'':10}  {told}")
         lines.append(f"  {f'within {self.margin:g} of 1/2':24} {'':10}  p {self.equivalence:.3g}")
         return "\n".join([*lines, self.verdict])
 
@@ -148,7 +153,8 @@ def battery(
     return Battery(
         n, len(every), count, count / n, low, high, alternation, expected, correlation,
         _with_holm(tests), _rate_given_memory(counts, lengths, correlation),
-        equivalence_test(count, n, margin), alpha, float(margin), followed,
+        memory_limits(every, alpha=alpha, calls=CALLS), equivalence_test(count, n, margin), alpha,
+        float(margin), followed,
     )  # fmt: skip
 
 

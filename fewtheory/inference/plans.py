@@ -144,15 +144,13 @@ def best_seen(
 
 def law_ceiling(fit: LawFit, level: float | int = 0.95) -> Interval:
     """A_inf of a fitted law; its limits by the delta method in log odds."""
-    from scipy.special import ndtri
-
     value, h, slope = fit.world.ceiling(), 1e-4, []
     if not 0 < value < 1:
         return Interval(value, value, value, float(level))
     for row in np.eye(len(fit.logs)):
         up, down = (fit.at(fit.logs + d * h * row).ceiling() for d in (1, -1))
         slope.append((_logit(up) - _logit(down)) / (2 * h))
-    reach = float(ndtri((1 + level) / 2)) * math.sqrt(np.array(slope) @ fit.covariance @ slope)
+    reach = fit.reach(level) * math.sqrt(np.array(slope) @ fit.covariance @ slope)
     low, high = (1 / (1 + math.exp(-(_logit(value) + d * reach))) for d in (-1, 1))
     return Interval(value, low, high, float(level))
 
@@ -173,6 +171,7 @@ def _limits_of_K(
         ratio = (1 + ratio) ** (1 / (d + 1))
     u = (0.5 + np.arange(1, points + 1)[:, None] * ratio ** -np.arange(1.0, d + 1)) % 1
     root = np.linalg.cholesky(fit.covariance + 1e-15 * np.eye(d))
+    root = root * (fit.reach(level) / float(ndtri((1 + level) / 2)))
     moved = fit.logs + ndtri(u) @ root.T
     found = sorted(fit.at(np.clip(row, -30.0, 30.0)).best_attempts(lam, kappa) for row in moved)
     edge = (1 - level) / 2

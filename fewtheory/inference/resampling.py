@@ -20,7 +20,7 @@ import numpy as np
 
 from ..errors import fail, number, one_of
 from .counts import Counts, record
-from .intervals import Interval, Uncertainty, contrast_interval, probability_interval
+from .intervals import Interval, Uncertainty, probability_interval
 from .orderings import attempt_limits, first_accept_estimates, pass_at_k
 from .plans import Plan, plan, plans
 
@@ -79,7 +79,9 @@ def utility(
     counts: Counts, K: int, fp_cost: float | int, sample_cost: float | int = 0.0, *,
     by: Uncertainty | None = None,
 ) -> Interval:  # fmt: skip
-    """U_K = P(right) - fp_cost P(wrong) - sample_cost E[attempts], with its interval (jackknife).
+    """U_K = P(right) - fp_cost P(wrong) - sample_cost E[attempts], with its interval.
+
+    Of a task it lies between -fp_cost - sample_cost K and 1.
 
     >>> utility(Counts(6, [2, 0, 5], [1, 1, 0]), 1, 1.0).value.__round__(6)
     0.277778
@@ -88,7 +90,11 @@ def utility(
     number("utility", "sample_cost", sample_cost, 0.0)
     rows, w = counts.grouped()
     out = first_accept_estimates(rows, np.array([K]))
-    return contrast_interval([(1.0, out.utility(fp_cost, sample_cost)[:, 0], None)], w, by=by)
+    worst = -fp_cost - sample_cost * K
+    scaled = (out.utility(fp_cost, sample_cost)[:, 0] - worst) / (1 - worst)
+    found = probability_interval(np.clip(scaled, 0.0, 1.0), None, w, by=by)
+    value, low, high = (worst + (1 - worst) * v for v in (found.value, found.low, found.high))
+    return Interval(value, low, high, found.level)
 
 
 def ceiling(counts: Counts, *, never: str = "dropped", by: Uncertainty | None = None) -> Interval:

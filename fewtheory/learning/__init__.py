@@ -64,6 +64,8 @@ from .ambient.spectrum import debiased_spectrum
 from .ambient.weighting import noisy_share, relative_variance, variance_floor, variance_slopes
 from .ambient.worst_pairs import chi_square_series, gauss_rule, price_exponent, worst_pair
 from .niw import shrinkage
+from .niw.calibration import calibration_error, interval_coverage
+from .niw.classes import class_episodes, class_log_prob
 from .niw.conjugacy import condition, log_evidence
 from .niw.curvature import gauss_newton, laplace, softmax_curvature
 from .niw.divergence import expected_kl, niw_kl
@@ -160,8 +162,11 @@ __all__ = [
     "atoms_from_moments",
     "average_objective",
     "best_lam",
+    "calibration_error",
     "cheapest_mix",
     "chi_square_series",
+    "class_episodes",
+    "class_log_prob",
     "condition",
     "consistency_gap",
     "consistency_loss",
@@ -187,6 +192,7 @@ __all__ = [
     "hermite_polynomials",
     "implicit_gradient",
     "inner_steps",
+    "interval_coverage",
     "laplace",
     "law_excess",
     "law_moments",

@@ -282,8 +282,14 @@ def _matches(id: str, wanted: str) -> bool:
 
 def _outcomes(trials: list[Trial], subject: Any, jobs: int) -> Iterator[Outcome]:
     if jobs == 1:
-        return (execute(t, subject if t.who == "subject" else None) for t in trials)
+        yield from (execute(t, subject if t.who == "subject" else None) for t in trials)
+        return
     import joblib
 
     pool: Any = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
-    return pool(joblib.delayed(execute)(t, subject if t.who == "subject" else None) for t in trials)
+    asked = (joblib.delayed(execute)(t, subject if t.who == "subject" else None) for t in trials)
+    with warnings.catch_warnings():
+        # Where psutil is installed joblib retires a worker that has grown by 300 MB since its first
+        # trial (it then holds torch), after its result is in, and warns that it starts another.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs were given")
+        yield from pool(asked)

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tomllib
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -347,6 +348,28 @@ def test_threads_give_what_one_process_gives(tiny):
     with joblib.parallel_config(backend="threading"):
         found = decide(jobs=2)
     assert [replace(r, seconds=0) for r in found] == [replace(r, seconds=0) for r in decide()]
+
+
+class Retiring(joblib.Parallel):
+    """Warns while results come in, as loky's manager does when it replaces a grown worker."""
+
+    message = (
+        "A worker stopped while some jobs were given to the executor. This can be caused by a too "
+        "short worker timeout or by a memory leak."
+    )
+
+    def __call__(self, iterable):
+        for call, args, kwargs in iterable:
+            warnings.warn(self.message, UserWarning, stacklevel=1)
+            yield call(*args, **kwargs)
+
+
+def test_a_worker_that_is_replaced_is_no_news(tiny, monkeypatch):
+    monkeypatch.setattr(joblib, "Parallel", Retiring)
+    assert tiny(stated("C1"))(jobs=2)[0].verdict == "holds"
+    monkeypatch.setattr(Retiring, "message", "something else")
+    with pytest.warns(UserWarning, match="something else"):
+        tiny(stated("C1"))(jobs=2)
 
 
 SCRIPT = """

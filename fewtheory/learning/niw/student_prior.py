@@ -49,13 +49,26 @@ class StudentPosterior:
 
     def log_prob(self, X: Array, y: Array, *, noise: float | int) -> np.ndarray:
         """log p(y_j | episode) of y_j = x_j.theta + noise e_j, each by itself: X (n, d), y (n,)."""
-        H, target = to_numpy(X) @ self.T, to_numpy(y) - to_numpy(X) @ self.m0
-        variance = number("StudentPosterior.log_prob", "noise", noise, 0.0) ** 2
-        s = self.variances @ (H * H).T + variance  # (K, n)
-        terms = -0.5 * (np.log(2 * math.pi * s) + (target - self.means @ H.T) ** 2 / s)
+        away, s = self._away("StudentPosterior.log_prob", X, y, noise)
+        terms = -0.5 * (np.log(2 * math.pi * s) + away**2 / s)
         terms = terms + np.log(self.weights)[:, None]
         top = terms.max(axis=0)
         return top + np.log(np.exp(terms - top).sum(axis=0))
+
+    def cdf(self, X: Array, y: Array, *, noise: float | int) -> np.ndarray:
+        """P(Y_j <= y_j | episode) of each row by itself: uniform where predictions are right."""
+        from scipy.special import ndtr
+
+        away, s = self._away("StudentPosterior.cdf", X, y, noise)
+        return self.weights @ ndtr(away / np.sqrt(s))
+
+    def _away(
+        self, where: str, X: Array, y: Array, noise: float | int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """y less its mean, and its variance, at each w: (K, n)."""
+        H, target = to_numpy(X) @ self.T, to_numpy(y) - to_numpy(X) @ self.m0
+        variance = number(where, "noise", noise, 0.0) ** 2
+        return target - self.means @ H.T, self.variances @ (H * H).T + variance
 
 
 def adapt_student(law: NIW, episode: Quadratic, *, nodes: int = 400) -> StudentPosterior:

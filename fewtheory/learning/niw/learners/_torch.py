@@ -2,14 +2,15 @@
 
 MAML unrolls k gradient steps on the support set and differentiates through them, so its memory
 grows with k; the prediction is a point, with one learned noise for all episodes. ProtoNet
-classifies by the nearest mean of its embedding. Finn et al. 2017, Snell et al. 2017; sheet
-`niwmeta`, M9.
+classifies by the nearest mean of its embedding. `calibrate` fits that noise, or a temperature, to
+validation episodes: no width is judged that nobody chose. Finn et al. 2017, Snell et al. 2017;
+sheet `niwmeta`, M9.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -37,6 +38,7 @@ class Learner:
         weights = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
         self.m0 = weights.requires_grad_()
         self.log_noise = self._scalar(math.log(number(name, "noise", noise, 1e-30)))
+        self.log_temperature = self._scalar(0.0)
         self.optimiser: torch.optim.Optimizer
 
     def _scalar(self, value: float) -> torch.Tensor:
@@ -52,13 +54,40 @@ class Learner:
         """log p(y | out) (..., n)."""
         if self.likelihood == "categorical":
             y = y.expand(out.shape[:-1])
-            return out.log_softmax(-1).gather(-1, y[..., None])[..., 0]
+            tempered = out * (-self.log_temperature).exp()
+            return tempered.log_softmax(-1).gather(-1, y[..., None])[..., 0]
         z = (y - out) * (-self.log_noise).exp()
         return (-0.5 * z**2 - self.log_noise - 0.5 * math.log(2 * math.pi)).sum(-1)
 
     def loss(self, support: Data, query: Data) -> torch.Tensor:
-        """One episode's loss, a scalar: what each learner states for itself."""
+        """One episode's loss, a scalar: each learner's own."""
         raise NotImplementedError
+
+    def outputs_after(self, support: Data, x: torch.Tensor) -> torch.Tensor:
+        """Outputs (n, k) at x after the support, where a learner predicts by a point."""
+        raise NotImplementedError
+
+    def calibrate(self, episodes: Sequence[tuple[Data, Data]]) -> float:
+        """Fit to validation episodes what a point lacks: the noise of a Gaussian, or for classes
+        the temperature of the logits. Returns the mean log loss of their queries, its least.
+
+        noise^2 = mean |y - f|^2 / k; a temperature to a percent in [e^-5, e^5]. Raises ValueError.
+        """
+        if not len(episodes) or type(self).outputs_after is Learner.outputs_after:
+            raise fail(f"{self.name}.calibrate", "episodes", "one or more, for a point", episodes)
+        with torch.no_grad():
+            out = torch.cat([self.outputs_after(s, x) for s, (x, _) in episodes])
+            y = torch.cat([y for _, (_, y) in episodes])
+            if self.likelihood == "gaussian":
+                self.log_noise.fill_(0.5 * math.log(float(((y - out) ** 2).mean())))
+                return -float(self.log_prob(out, y).mean())
+            tried = [(self._tempered(k / 100, out, y), k / 100) for k in range(-500, 501)]
+            return self._tempered(min(tried)[1], out, y)
+
+    def _tempered(self, log_temperature: float, out: torch.Tensor, y: torch.Tensor) -> float:
+        """The mean log loss at this temperature, which is kept."""
+        self.log_temperature.fill_(log_temperature)
+        return -float(self.log_prob(out, y).mean())
 
     def step(self, support: Data, query: Data, *, batched: bool = False) -> float:
         """Visit an episode and move; returns its loss a datum.
@@ -172,7 +201,7 @@ class MAML(Learner):
             out = self.forward(theta, x)
             if self.likelihood == "gaussian":
                 return ((out - y) ** 2).mean()
-            return -self.log_prob(out, y).mean()
+            return nn.functional.cross_entropy(out, y)  # a temperature does not change it either
 
         theta = self.m0
         for _ in range(self.steps):
@@ -180,8 +209,11 @@ class MAML(Learner):
             theta = theta - self.log_alpha.exp() * (g.detach() if self.first_order else g)
         return theta
 
+    def outputs_after(self, support: Data, x: torch.Tensor) -> torch.Tensor:
+        return self.forward(self.inner(support), x)
+
     def loss(self, support: Data, query: Data) -> torch.Tensor:
-        return -self.log_prob(self.forward(self.inner(support), query[0]), query[1]).sum()
+        return -self.log_prob(self.outputs_after(support, query[0]), query[1]).sum()
 
     def adapt(self, support: Data) -> PointPosterior:
         """The weights after the inner steps on a novel episode."""
@@ -202,7 +234,8 @@ class PointPosterior:
         with torch.no_grad():
             out = self.learner.forward(self.theta, x)
             if self.learner.likelihood == "categorical":
-                return out.softmax(-1), torch.zeros_like(out)
+                p = (out * (-self.learner.log_temperature).exp()).softmax(-1)
+                return p, torch.zeros_like(out)
             return out, torch.zeros_like(out) + (2 * self.learner.log_noise).exp()
 
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -229,13 +262,13 @@ class ProtoNet(Learner):
         self.ways = integer("ProtoNet", "ways", ways, 1)
         self.optimiser = torch.optim.Adam([self.m0], lr=self.rate)
 
-    def logits(self, support: Data, x: torch.Tensor) -> torch.Tensor:
-        """(n, ways)."""
+    def outputs_after(self, support: Data, x: torch.Tensor) -> torch.Tensor:
+        """The logits (n, ways)."""
         h, h_new = self.forward(self.m0, support[0]), self.forward(self.m0, x)
         return prototype_logits(h, support[1], h_new, self.ways)
 
     def loss(self, support: Data, query: Data) -> torch.Tensor:
-        return -self.log_prob(self.logits(support, query[0]), query[1]).sum()
+        return -self.log_prob(self.outputs_after(support, query[0]), query[1]).sum()
 
     def adapt(self, support: Data) -> Prototypes:
         """The prototypes of a novel episode."""
@@ -256,10 +289,11 @@ class Prototypes:
     def predict(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The probabilities (n, ways), and zero."""
         with torch.no_grad():
-            p = self.learner.logits(self.support, x).softmax(-1)
+            out = self.learner.outputs_after(self.support, x)
+            p = (out * (-self.learner.log_temperature).exp()).softmax(-1)
         return p, torch.zeros_like(p)
 
     def log_prob(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """log p(y_j | support) (n,)."""
         with torch.no_grad():
-            return self.learner.log_prob(self.learner.logits(self.support, x), y)
+            return self.learner.log_prob(self.learner.outputs_after(self.support, x), y)

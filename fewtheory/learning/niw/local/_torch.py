@@ -138,7 +138,7 @@ class NetworkPosterior:
                 return out, self.local.along(J.flatten(0, 1)).view_as(out) + noise
         out = self.outputs(x, samples, linear=linear)
         if self.learner.likelihood == "categorical":
-            out, noise = out.softmax(-1), 0.0
+            out, noise = (out * (-self.learner.log_temperature).exp()).softmax(-1), 0.0
         return out.mean(0), out.var(0, correction=0) + noise
 
     def log_prob(
