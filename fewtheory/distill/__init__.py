@@ -1,7 +1,8 @@
 """Distillation: a method's players, their losses, and what its theory says before a run.
 
 | you want | take | | --- | --- | | DMD, DMD2, Diff-Instruct | `dmd`, then `train.fit`, then
-`sample` | | the gradient alone, on NumPy or torch | `dmd_gradient`, `as_loss` | | how many
+`sample` | | score identity distillation | `sid`; log `sid_bound` |
+| the gradient alone, on NumPy or torch | `dmd_gradient`, `as_loss`, `sid_terms` | | how many
 fake-score steps, and whether it will ring | `fake_steps`, `two_time_scale` | | which noise levels
 lock a student on one mode | `mode_transition`, `reverse_kl_fit` | | what an imperfect fake score or
 guidance does | `shifted_mean`, `collapse_kappa`, `largest_noise` | | exact divergences of linear
@@ -22,20 +23,25 @@ from .linear_world import LinearKL, fisher_divergence, kl_from_fisher, linear_kl
 from .mode_seeking import GaussianFit, ModeTransition, mode_transition, reverse_kl_fit
 from .normaliser import normalised_fixed_point
 from .score_difference import dmd_gradient, score_difference
-from .student import FewSteps, sample
+from .sid import SiDTerms, denoising_score, resetting, sid, sid_bound, sid_loss, sid_terms
+from .sid_theory import minor_mass, protein_times, sid_basin, sid_slope
+from .student import Exit, FewSteps, leave, sample
 from .surrogate import as_loss
 from .two_time_scale import TwoTimeScale, fake_steps, monotone_step, two_time_scale
 
 __all__ = [
     "Critic",
+    "Exit",
     "FewSteps",
     "GaussianFit",
     "LinearKL",
     "ModeTransition",
+    "SiDTerms",
     "TwoTimeScale",
     "as_loss",
     "collapse_kappa",
     "critic_loss",
+    "denoising_score",
     "dmd",
     "dmd_gradient",
     "fake_steps",
@@ -47,15 +53,25 @@ __all__ = [
     "karras_levels",
     "kl_from_fisher",
     "largest_noise",
+    "leave",
     "linear_kl",
     "log_uniform_times",
+    "minor_mass",
     "mode_transition",
     "monotone_step",
     "normalised_fixed_point",
+    "protein_times",
+    "resetting",
     "reverse_kl_fit",
     "sample",
     "score_difference",
     "shifted_mean",
     "shrunk_variance",
+    "sid",
+    "sid_basin",
+    "sid_bound",
+    "sid_loss",
+    "sid_slope",
+    "sid_terms",
     "two_time_scale",
 ]

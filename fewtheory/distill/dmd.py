@@ -10,7 +10,7 @@ DMD2, and DMD's regression to the teacher's own pairs of noise and image. DMD (Y
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
@@ -30,7 +30,7 @@ from .surrogate import as_loss
 Distance: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Settings: TypeAlias = Mapping[str, Any]
 
-PAIRS = ("pair_noise", "pair_data")  # a batch's columns for the regression
+PAIR = "pair_"  # what a batch's columns for the regression begin with: noise, data, conditions
 
 
 def mean_square(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -44,14 +44,14 @@ class Distillation:
 
     as_model(network): the student's or the fake score's network as a `Model` on the teacher's path;
     teacher: a `Model`, guided if wanted; steps: the student's. A batch holds "x" (n, *event), real
-    samples (their shape where no loss looks at data) and conditions, passed on by name.
+    samples (their shape where no loss looks at data) and conditions, passed on by name; what begins
+    with "pair_" is of a regression.
     """
 
     where: str
     as_model: AsModel
     teacher: Model
     steps: FewSteps
-    aside: tuple[str, ...] = field(default=())
 
     def check(self, **networks: nn.Module) -> None:
         """Raise unless the networks are modules whose models are on the teacher's path."""
@@ -77,8 +77,8 @@ class Distillation:
         """("x", the conditions) of a batch."""
         if "x" not in batch:
             raise fail(self.where, "a batch", "a mapping with 'x'", list(batch))
-        aside = ("x", *self.aside)
-        return batch["x"], {k: v for k, v in batch.items() if k not in aside}
+        cond = {k: v for k, v in batch.items() if k != "x" and not k.startswith(PAIR)}
+        return batch["x"], cond
 
     def leave(
         self, networks: Mapping[str, nn.Module], x: torch.Tensor, rng: torch.Generator, **cond: Any
@@ -131,7 +131,8 @@ def dmd(
     weights of the student's and the critic's adversarial terms; then `fake` is a `Critic`, and the
     batch's "x" are real samples. regression: the weight of DMD's `distance` (a mean square, or any
     perceptual distance) between the one-step student's output at a batch's "pair_noise" and its
-    "pair_data". over: of `as_loss`. settings: of either `Player` (optimizer, ema, clip, ...).
+    "pair_data", under its conditions "pair_" + name, or the batch's own. over: of `as_loss`.
+    settings: of either `Player` (optimizer, ema, clip, ...).
 
     A batch holds "x" (n, *event), whose shape the samples take, and conditions. The fake score
     learns the pooled law of all exits and is not told which one it sees. Raises ValueError or
@@ -144,7 +145,7 @@ def dmd(
     >>> list(dmd(net(), net(), as_model, teacher, FewSteps([1.0])))
     ['student', 'fake']
     """
-    parts = Distillation("dmd", as_model, teacher, steps, PAIRS)
+    parts = Distillation("dmd", as_model, teacher, steps)
     parts.check(student=student, fake=fake)
     for_student, for_critic = (number("dmd", "adversarial", a, 0.0) for a in adversarial)
     pairs = number("dmd", "regression", regression, 0.0)
@@ -177,10 +178,11 @@ def dmd(
         if for_student > 0:
             loss = loss + for_student * generator_loss(logits(networks["fake"], x0, rng, **cond))
         if pairs > 0:
-            z, y = (batch[name] for name in PAIRS)
+            z, y = batch[f"{PAIR}noise"], batch[f"{PAIR}data"]
+            told = {k: batch.get(PAIR + k, v) for k, v in cond.items()}
             model = as_model(networks["student"]).predicting("data")
             start = float(path.sigma(steps.times[0])) * z
-            loss = loss + pairs * distance(predict(model, start, steps.times[0], **cond), y)
+            loss = loss + pairs * distance(predict(model, start, steps.times[0], **told), y)
         return loss
 
     def fake_loss(networks: Mapping[str, nn.Module], batch: Batch, rng: Any) -> torch.Tensor:
