@@ -2,6 +2,7 @@
 
 | you want | take | | --- | --- | | DMD, DMD2, Diff-Instruct | `dmd`, then `train.fit`, then
 `sample` | | score identity distillation | `sid`; log `sid_bound` |
+| several students, each for a part of the conditions | `partition_gain`, `msd`, `Routed` |
 | the gradient alone, on NumPy or torch | `dmd_gradient`, `as_loss`, `sid_terms` | | how many
 fake-score steps, and whether it will ring | `fake_steps`, `two_time_scale` | | which noise levels
 lock a student on one mode | `mode_transition`, `reverse_kl_fit` | | what an imperfect fake score or
@@ -15,51 +16,76 @@ Each method is a function that returns players for `train.fit`; a student is a n
 from __future__ import annotations
 
 from .adversary import Critic, critic_loss, generator_loss, ideal_gradient
+from .affine_denoiser import AffineDenoiser, affine_denoiser
 from .dmd import dmd
 from .guided_target import guided_mean, guided_variance, largest_noise
 from .imperfect_fake import collapse_kappa, shifted_mean, shrunk_variance
 from .levels import karras_levels, log_uniform_times
 from .linear_world import LinearKL, fisher_divergence, kl_from_fisher, linear_kl
 from .mode_seeking import GaussianFit, ModeTransition, mode_transition, reverse_kl_fit
+from .msd import Routed, msd, teacher_score_matching, tsm_loss
 from .normaliser import normalised_fixed_point
+from .partition import (
+    PartitionGain,
+    by_precision,
+    consecutive,
+    equal_partitions,
+    interleaved,
+    partition_gain,
+)
 from .score_difference import dmd_gradient, score_difference
 from .sid import SiDTerms, denoising_score, resetting, sid, sid_bound, sid_loss, sid_terms
 from .sid_theory import minor_mass, protein_times, sid_basin, sid_slope
 from .student import Exit, FewSteps, leave, sample
 from .surrogate import as_loss
 from .two_time_scale import TwoTimeScale, fake_steps, monotone_step, two_time_scale
+from .union import joint_kl, locked_kl, locked_l1, one_step_variance
 
 __all__ = [
+    "AffineDenoiser",
     "Critic",
     "Exit",
     "FewSteps",
     "GaussianFit",
     "LinearKL",
     "ModeTransition",
+    "PartitionGain",
+    "Routed",
     "SiDTerms",
     "TwoTimeScale",
+    "affine_denoiser",
     "as_loss",
+    "by_precision",
     "collapse_kappa",
+    "consecutive",
     "critic_loss",
     "denoising_score",
     "dmd",
     "dmd_gradient",
+    "equal_partitions",
     "fake_steps",
     "fisher_divergence",
     "generator_loss",
     "guided_mean",
     "guided_variance",
     "ideal_gradient",
+    "interleaved",
+    "joint_kl",
     "karras_levels",
     "kl_from_fisher",
     "largest_noise",
     "leave",
     "linear_kl",
+    "locked_kl",
+    "locked_l1",
     "log_uniform_times",
     "minor_mass",
     "mode_transition",
     "monotone_step",
+    "msd",
     "normalised_fixed_point",
+    "one_step_variance",
+    "partition_gain",
     "protein_times",
     "resetting",
     "reverse_kl_fit",
@@ -73,5 +99,7 @@ __all__ = [
     "sid_loss",
     "sid_slope",
     "sid_terms",
+    "teacher_score_matching",
+    "tsm_loss",
     "two_time_scale",
 ]
