@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import (
+    distill,
     dpp,
     flow,
     frames,
@@ -23,6 +24,7 @@ for benchmark in (
     flow,
     leverage,
     sensitivities,
+    distill,
     dpp,
     frames,
     gpu,
