@@ -100,11 +100,11 @@ def apply_elementwise(function: Callable[[Any, Array], Array], t: Array) -> Arra
 
 def _on_unit_circle(lam: Array) -> tuple[Array, Array]:
     """(alpha, sigma) with alpha^2 + sigma^2 = 1 and log(alpha / sigma) = lam."""
+    return apply_elementwise(_circle_alpha, lam), apply_elementwise(_circle_alpha, -lam)
 
-    def alpha(xp: Any, lam: Array) -> Array:
-        return xp.exp(-0.5 * xp.logaddexp(xp.zeros_like(lam), -2 * lam))
 
-    return apply_elementwise(alpha, lam), apply_elementwise(alpha, -lam)
+def _circle_alpha(xp: Any, lam: Array) -> Array:
+    return xp.exp(-0.5 * xp.logaddexp(xp.zeros_like(lam), -2 * lam))
 
 
 class _VariancePreserving(Path):

@@ -553,7 +553,7 @@ def the_best_level_halves_the_angle(level):
             tolerance_from="64 roundings of 2.2e-16",
             what=f"s = {s:g}, closed form",
         )
-        best = minimize_scalar(
+        best: Any = minimize_scalar(
             lambda u, s=s: -two_steps(math.exp(u), s),
             bounds=(math.log(0.01 * s), math.log(50 * s)),
             method="bounded",

@@ -4,11 +4,15 @@
 | --- | --- |
 | DMD, DMD2, Diff-Instruct | `dmd`, then `train.fit`, then `sample` |
 | a few deterministic steps with the teacher's laws | `tdm`, then `trajectory_report` |
+| an expert a phase, fake scores above its end | `phases`, `phased_dmd`, `train_phases` |
+| a loss a step, a pulled fake score, preferences | `flash_dmd`, `Preference` |
 | score identity distillation | `sid`; log `sid_bound` |
 | several students, each for a part of the conditions | `partition_gain`, `msd`, `Routed` |
 | the gradient alone, on NumPy or torch | `dmd_gradient`, `as_loss`, `sid_terms` |
 | how many fake-score steps, and whether it will ring | `fake_steps`, `two_time_scale` |
-| whether one fake score serves several exits | `exit_pooling` |
+| whether one fake score serves several exits | `exit_pooling`, `two_exits` |
+| how far preferences drift, and what holds them | `joint_optimum`, `preference_drift` |
+| an unbiased target from samples at a level | `subinterval_target` |
 | what an importance weight leaves of a batch | `effective_fraction`, `weight_wall` |
 | which noise levels lock a student on one mode | `mode_transition`, `reverse_kl_fit` |
 | what a poor fake score or guidance does | `shifted_mean`, `collapse_kappa`, `largest_noise` |
@@ -24,6 +28,9 @@ from .adversary import Critic, critic_loss, generator_loss, ideal_gradient
 from .affine_denoiser import AffineDenoiser, affine_denoiser
 from .dmd import dmd
 from .exit_pooling import Pooling, exit_gradients, exit_pooling, pooled_kl
+from .exploration import candidate_spread, redrawn_share
+from .feature_critic import FeatureCritic
+from .flash_dmd import back_simulated, by_step, flash_dmd, pulling
 from .greedy_steps import GreedySteps, greedy_steps, particle_kl
 from .guided_target import guided_mean, guided_variance, largest_noise
 from .huber import huber_scale, pseudo_huber
@@ -43,22 +50,73 @@ from .partition import (
     interleaved,
     partition_gain,
 )
+from .phase_runs import sample_phases, train_phases
+from .phased_dmd import Phase, phase_gradient, phased_dmd, phases
+from .phases_theory import (
+    BiasedError,
+    Carried,
+    biased_error,
+    biased_flow,
+    carried,
+    noised_kl,
+    target_variance,
+    unlocked_share,
+)
+from .preference import (
+    Preference,
+    best_and_worst,
+    preference_loss,
+    preference_margin,
+    renoise_log_ratio,
+)
+from .preference_theory import (
+    drift_law,
+    joint_optimum,
+    preference_drift,
+    preference_slope,
+    preference_value,
+    range_mean,
+    soft_optimum,
+)
+from .reward_matching import reward_guidance, reward_shift, tilted_shift
 from .score_difference import dmd_gradient, score_difference
 from .sid import SiDTerms, denoising_score, resetting, sid, sid_bound, sid_loss, sid_terms
 from .sid_theory import minor_mass, protein_times, sid_basin, sid_slope
+from .split_by_step import (
+    SplitRun,
+    joint_mean,
+    largest_ema,
+    low_offset,
+    mean_pulls,
+    split_bias,
+    split_run,
+)
 from .student import Exit, FewSteps, leave, sample
+from .subinterval import (
+    lifted,
+    phase_weight,
+    subinterval_coefficients,
+    subinterval_level,
+    subinterval_loss,
+    subinterval_target,
+    subinterval_weight,
+)
 from .surrogate import as_loss
 from .tdm import tdm, unified_steps
 from .trajectories import GaussianTrajectory, exact_gain, gaussian_trajectory
 from .trajectory_losses import min_snr
 from .trajectory_report import TrajectoryReport, trajectory_report
+from .two_exits import TwoExits, two_exits
 from .two_time_scale import TwoTimeScale, fake_steps, monotone_step, two_time_scale
 from .union import joint_kl, locked_kl, locked_l1, one_step_variance
 
 __all__ = [
     "AffineDenoiser",
+    "BiasedError",
+    "Carried",
     "Critic",
     "Exit",
+    "FeatureCritic",
     "FewSteps",
     "GaussianFit",
     "GaussianTrajectory",
@@ -66,20 +124,32 @@ __all__ = [
     "LinearKL",
     "ModeTransition",
     "PartitionGain",
+    "Phase",
     "Pooling",
+    "Preference",
     "Routed",
     "SiDTerms",
+    "SplitRun",
     "TrajectoryReport",
+    "TwoExits",
     "TwoTimeScale",
     "affine_denoiser",
     "as_loss",
+    "back_simulated",
+    "best_and_worst",
+    "biased_error",
+    "biased_flow",
     "by_precision",
+    "by_step",
+    "candidate_spread",
+    "carried",
     "collapse_kappa",
     "consecutive",
     "critic_loss",
     "denoising_score",
     "dmd",
     "dmd_gradient",
+    "drift_law",
     "effective_fraction",
     "equal_partitions",
     "exact_gain",
@@ -87,6 +157,7 @@ __all__ = [
     "exit_pooling",
     "fake_steps",
     "fisher_divergence",
+    "flash_dmd",
     "gaussian_trajectory",
     "generator_loss",
     "greedy_steps",
@@ -98,29 +169,52 @@ __all__ = [
     "interleaved",
     "interval_gradient",
     "joint_kl",
+    "joint_mean",
+    "joint_optimum",
     "karras_levels",
     "kl_from_fisher",
+    "largest_ema",
     "largest_noise",
     "leave",
+    "lifted",
     "linear_kl",
     "locked_kl",
     "locked_l1",
     "log_uniform_times",
+    "low_offset",
+    "mean_pulls",
     "min_snr",
     "minor_mass",
     "mode_transition",
     "monotone_step",
     "msd",
+    "noised_kl",
     "normalised_fixed_point",
     "one_step_variance",
     "particle_kl",
     "partition_gain",
+    "phase_gradient",
+    "phase_weight",
+    "phased_dmd",
+    "phases",
     "pooled_kl",
+    "preference_drift",
+    "preference_loss",
+    "preference_margin",
+    "preference_slope",
+    "preference_value",
     "protein_times",
     "pseudo_huber",
+    "pulling",
+    "range_mean",
+    "redrawn_share",
+    "renoise_log_ratio",
     "resetting",
     "reverse_kl_fit",
+    "reward_guidance",
+    "reward_shift",
     "sample",
+    "sample_phases",
     "score_difference",
     "shifted_mean",
     "shrunk_variance",
@@ -130,13 +224,26 @@ __all__ = [
     "sid_loss",
     "sid_slope",
     "sid_terms",
+    "soft_optimum",
+    "split_bias",
+    "split_run",
     "step_intervals",
+    "subinterval_coefficients",
+    "subinterval_level",
+    "subinterval_loss",
+    "subinterval_target",
+    "subinterval_weight",
+    "target_variance",
     "tdm",
     "teacher_score_matching",
+    "tilted_shift",
+    "train_phases",
     "trajectory_report",
     "trajectory_target",
     "tsm_loss",
+    "two_exits",
     "two_time_scale",
     "unified_steps",
+    "unlocked_share",
     "weight_wall",
 ]

@@ -175,7 +175,7 @@ def sid(
     student's loss looks, Karras' grid up to .8 of it by default; fake_levels, fake_weight: of the
     fake score's denoising. every: fake-score steps a student step. reset: (network, k), the fake
     network takes that network's weights after every k of its moves. "mask", where a batch has it,
-    is of `sid_terms` and is passed on as well. Raises ValueError or TypeError by name.
+    is of `sid_terms`, and a condition like the others. Raises ValueError or TypeError by name.
 
     >>> from fewtheory import paths, testbeds
     >>> path, net = paths.EDM(), lambda: nn.Linear(1, 1)
@@ -199,8 +199,8 @@ def sid(
         x0 = parts.leave(networks, x, rng, **cond).x0
         t = see(path, x0.shape[0], rng).to(x0)
         eps = standard_normal(rng, x0.shape, x0)
-        models = teacher, as_model(networks["fake"])
-        terms = sid_terms(x0, eps, t, *models, mask=cond.get("mask"), **cond)
+        models = (m.given(**cond) for m in (teacher, as_model(networks["fake"])))
+        terms = sid_terms(x0, eps, t, *models, mask=cond.get("mask"))
         return factor * sid_loss(terms, Level.at(path, t), a=share, weight=weight)
 
     def fake_loss(networks: Mapping[str, nn.Module], batch: Batch, rng: Any) -> torch.Tensor:

@@ -17,6 +17,7 @@ evaluating it makes it a node.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -170,14 +171,16 @@ class Trace:
         )
 
     def _family(self) -> Callable[[int], Plan] | None:
-        made_by, path, grid, settings = self.made_by, self.path, self.grid, self.settings
-        if isinstance(made_by, str):
+        if isinstance(self.made_by, str):
             return None
+        return functools.partial(_finer, self.made_by, self.path, self.grid, self.settings)
 
-        def finer(parts: int) -> Plan:
-            return made_by(path, grid.refined(parts), **settings)
 
-        return finer
+def _finer(
+    made_by: Callable[..., Plan], path: Path, grid: Any, settings: Mapping[str, Any], parts: int
+) -> Plan:
+    """The same sampler on a grid of which each interval is cut into `parts`."""
+    return made_by(path, grid.refined(parts), **settings)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ paths the two differ: the ODE is the same, its time is not. Sheets `plan-algebra
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -125,21 +126,30 @@ def step(
     evaluate = trace.evaluate if in_rho else trace.velocity
     start, stop = (math.exp(-p.lam) if in_rho else p.t for p in (s, t))
     base, slopes = x, [] if first is None else [first]
-
-    def moved(level: Point, weights: tuple[float, ...]) -> Form:
-        """The state at a level: in rho it is alpha y, and y is what the slopes move."""
-        scale = level.alpha if in_rho else 1.0
-        out = (level.alpha / s.alpha) * base if in_rho else base
-        for a, k in zip(weights, slopes, strict=True):
-            out = out + scale * (stop - start) * a * k if a else out
-        return out
-
+    moved = functools.partial(_moved, s, stop - start, in_rho)
     for c, row in list(zip(rule.c, rule.a, strict=True))[len(slopes) :]:
         level = {0.0: s, 1.0: t}.get(c) or _between(trace.path, start + c * (stop - start), in_rho)
-        node, k = evaluate(moved(level, row), level)
+        node, k = evaluate(moved(base, slopes, level, row), level)
         base = base if slopes else node
         slopes.append(k)
-    return moved(t, rule.b)
+    return moved(base, slopes, t, rule.b)
+
+
+def _moved(
+    s: Point,
+    h: float,
+    in_rho: bool,
+    base: Form,
+    slopes: list[Form],
+    level: Point,
+    weights: tuple[float, ...],
+) -> Form:
+    """The state at a level: in rho it is alpha y, and y is what the slopes move."""
+    scale = level.alpha if in_rho else 1.0
+    out = (level.alpha / s.alpha) * base if in_rho else base
+    for a, k in zip(weights, slopes, strict=True):
+        out = out + scale * h * a * k if a else out
+    return out
 
 
 def _between(path: Path, time: float, in_rho: bool) -> Point:

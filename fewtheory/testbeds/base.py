@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from ..arrays import Array, namespace
@@ -33,20 +34,20 @@ def exact_model(bed: HasMeans, path: Path, prediction: str) -> Model:
 
     Conditions of a call (a class label) go to the testbed, which refuses those it does not know.
     """
+    return Model(partial(_predict, bed, path, prediction), path, prediction)
 
-    def predict(x: Array, t: Array, **cond: Any) -> Array:
-        state("testbed model", "x", x, bed.event)
-        level = Level.at(path, t)
-        alpha, sigma = over_event(level.alpha, x), over_event(level.sigma, x)
-        if prediction == "score":
-            return bed.score_at(x, alpha, sigma, **cond)
-        data, noise = bed.means_at(x, alpha, sigma, **cond)
-        if prediction in ("data", "noise"):
-            return data if prediction == "data" else noise
-        a, b = MEANING[prediction](level)
-        return over_event(a, x) * data + over_event(b, x) * noise
 
-    return Model(predict, path, prediction)
+def _predict(bed: HasMeans, path: Path, prediction: str, x: Array, t: Array, **cond: Any) -> Array:
+    state("testbed model", "x", x, bed.event)
+    level = Level.at(path, t)
+    alpha, sigma = over_event(level.alpha, x), over_event(level.sigma, x)
+    if prediction == "score":
+        return bed.score_at(x, alpha, sigma, **cond)
+    data, noise = bed.means_at(x, alpha, sigma, **cond)
+    if prediction in ("data", "noise"):
+        return data if prediction == "data" else noise
+    a, b = MEANING[prediction](level)
+    return over_event(a, x) * data + over_event(b, x) * noise
 
 
 def average_velocity(flow: FlowMap, velocity: Model) -> FlowMap:

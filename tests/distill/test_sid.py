@@ -197,6 +197,29 @@ def test_each_player_moves_its_own_network_alone():
     assert all(g is None for g in torch.autograd.grad(loss, others, allow_unused=True))
 
 
+def test_a_mask_in_a_batch_reaches_the_loss_and_the_networks():
+    seen = []
+
+    def told(network):
+        def function(x, t, mask):
+            seen.append(mask)
+            return network(x, t)
+
+        return Model(function, VE, "data")
+
+    def loss_of(rows, mask):
+        players = sid(Affine(), GaussianFake(), told, told(Affine(0.9)), FewSteps([1.0]))
+        networks = {name: player.module for name, player in players.items()}
+        batch = {"x": torch.zeros(rows, dtype=torch.float64), "mask": mask}
+        return players["student"].loss(networks, batch, generator()).item()
+
+    mask = torch.zeros(8, 3, dtype=torch.float64)
+    mask[:, 0] = 1.0
+    assert loss_of((8, 3), mask) != pytest.approx(loss_of((8, 3), mask + 1 - mask))
+    assert len(seen) == 6
+    assert all(m.shape == (8, 3) for m in seen)
+
+
 def test_the_fake_network_is_reset_every_so_many_moves():
     fake, teacher_network = GaussianFake(), GaussianFake()
     with torch.no_grad():
