@@ -26,7 +26,7 @@ from fewtheory.samplers import (
     runge_kutta,
 )
 from fewtheory.samplers.deis import gauss_legendre
-from fewtheory.samplers.runge_kutta import METHODS, step
+from fewtheory.samplers.runge_kutta import METHODS, _moved, step
 from fewtheory.suites import _worlds as w
 from fewtheory.testbeds import Gaussian
 from fewtheory.verify import claim, identity, limit, optimum, order, sabotage, wrong
@@ -212,7 +212,7 @@ UNSCALED = sabotage(
     "(level.alpha / s.alpha) * base",
     "1.0 * base",
     "the stage's state is not rescaled by alpha",
-    inside=step,
+    inside=_moved,
 )
 
 
