@@ -15,27 +15,27 @@ import numpy as np
 import torch
 from scipy.optimize import brentq
 
-from fewtheory.distill.adversary import critic_loss, generator_loss, ideal_gradient
 from fewtheory.distill.dmd import mean_square
-from fewtheory.distill.guided_target import guided_mean, guided_variance, largest_noise
-from fewtheory.distill.imperfect_fake import (
+from fewtheory.distill.parts.adversary import critic_loss, generator_loss, ideal_gradient
+from fewtheory.distill.parts.score_difference import _difference, dmd_gradient, score_difference
+from fewtheory.distill.parts.surrogate import as_loss
+from fewtheory.distill.theory.guided_target import guided_mean, guided_variance, largest_noise
+from fewtheory.distill.theory.imperfect_fake import (
     _level,
     collapse_kappa,
     shifted_mean,
     shrunk_variance,
 )
-from fewtheory.distill.linear_world import fisher_divergence, kl_from_fisher, linear_kl
-from fewtheory.distill.mode_seeking import (
+from fewtheory.distill.theory.linear_world import fisher_divergence, kl_from_fisher, linear_kl
+from fewtheory.distill.theory.mode_seeking import (
     _blurred,
     _fit,
     _reverse_kl,
     mode_transition,
     reverse_kl_fit,
 )
-from fewtheory.distill.normaliser import mean_gradient, normalised_fixed_point
-from fewtheory.distill.score_difference import _difference, dmd_gradient, score_difference
-from fewtheory.distill.surrogate import as_loss
-from fewtheory.distill.two_time_scale import fake_steps, monotone_step, two_time_scale
+from fewtheory.distill.theory.normaliser import mean_gradient, normalised_fixed_point
+from fewtheory.distill.theory.two_time_scale import fake_steps, monotone_step, two_time_scale
 from fewtheory.metrics import gaussian_kl
 from fewtheory.model import Model, guided
 from fewtheory.paths import EDM, RectifiedFlow, Trigonometric, VPLinear

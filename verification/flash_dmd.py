@@ -18,15 +18,17 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from torch import nn
 
-from fewtheory.distill.adversary import critic_loss, generator_loss, ideal_gradient
-from fewtheory.distill.exploration import candidate_spread, redrawn_share
 from fewtheory.distill.flash_dmd import _low_output, _student_loss, flash_dmd, pulling
-from fewtheory.distill.preference import (
+from fewtheory.distill.parts.adversary import critic_loss, generator_loss, ideal_gradient
+from fewtheory.distill.parts.preference import (
     best_and_worst,
     preference_margin,
     renoise_log_ratio,
 )
-from fewtheory.distill.preference_theory import (
+from fewtheory.distill.parts.score_difference import dmd_gradient
+from fewtheory.distill.parts.student import FewSteps, sample
+from fewtheory.distill.theory.exploration import candidate_spread, redrawn_share
+from fewtheory.distill.theory.preferences import (
     drift_law,
     joint_optimum,
     preference_drift,
@@ -35,9 +37,8 @@ from fewtheory.distill.preference_theory import (
     range_mean,
     soft_optimum,
 )
-from fewtheory.distill.reward_matching import reward_guidance, reward_shift, tilted_shift
-from fewtheory.distill.score_difference import dmd_gradient
-from fewtheory.distill.split_by_step import (
+from fewtheory.distill.theory.reward_matching import reward_guidance, reward_shift, tilted_shift
+from fewtheory.distill.theory.split_by_step import (
     joint_mean,
     largest_ema,
     low_offset,
@@ -45,8 +46,7 @@ from fewtheory.distill.split_by_step import (
     split_bias,
     split_run,
 )
-from fewtheory.distill.student import FewSteps, sample
-from fewtheory.distill.two_time_scale import fake_steps, two_time_scale
+from fewtheory.distill.theory.two_time_scale import fake_steps, two_time_scale
 from fewtheory.model import Model
 from fewtheory.paths import RectifiedFlow, Trigonometric
 from fewtheory.testbeds import Gaussian, GaussianMixture, Reward, reward_tilt

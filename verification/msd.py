@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from fewtheory.distill.affine_denoiser import affine_denoiser, level_quadrature
-from fewtheory.distill.mode_seeking import _blurred, _fit, reverse_kl_fit
 from fewtheory.distill.msd import tsm_loss
-from fewtheory.distill.partition import (
+from fewtheory.distill.theory.affine_denoiser import affine_denoiser, level_quadrature
+from fewtheory.distill.theory.mode_seeking import _blurred, _fit, reverse_kl_fit
+from fewtheory.distill.theory.partition import (
     consecutive,
     equal_partitions,
     interleaved,
     partition_gain,
 )
-from fewtheory.distill.union import joint_kl, locked_kl, locked_l1, one_step_variance
+from fewtheory.distill.theory.union import joint_kl, locked_kl, locked_l1, one_step_variance
 from fewtheory.metrics import gaussian_kl
 from fewtheory.model import Model
 from fewtheory.paths import EDM, Trigonometric

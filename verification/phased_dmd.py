@@ -16,19 +16,8 @@ import numpy as np
 import torch
 from scipy.special import ndtr
 
-from fewtheory.distill.linear_world import linear_kl
-from fewtheory.distill.mode_seeking import mode_transition, reverse_kl_fit
-from fewtheory.distill.phased_dmd import phase_gradient
-from fewtheory.distill.phases_theory import (
-    biased_error,
-    biased_flow,
-    carried,
-    noised_kl,
-    target_variance,
-    unlocked_share,
-)
-from fewtheory.distill.score_difference import score_difference
-from fewtheory.distill.subinterval import (
+from fewtheory.distill.parts.score_difference import score_difference
+from fewtheory.distill.parts.subinterval import (
     _lost,
     _times_beta,
     lifted,
@@ -39,7 +28,18 @@ from fewtheory.distill.subinterval import (
     subinterval_target,
     subinterval_weight,
 )
-from fewtheory.distill.two_exits import two_exits
+from fewtheory.distill.phased_dmd import phase_gradient
+from fewtheory.distill.theory.linear_world import linear_kl
+from fewtheory.distill.theory.mode_seeking import mode_transition, reverse_kl_fit
+from fewtheory.distill.theory.phases import (
+    biased_error,
+    biased_flow,
+    carried,
+    noised_kl,
+    target_variance,
+    unlocked_share,
+)
+from fewtheory.distill.theory.two_exits import two_exits
 from fewtheory.model import Model
 from fewtheory.paths import EDM, RectifiedFlow, Trigonometric, VPCosine, VPLinear
 from fewtheory.testbeds import Gaussian, mixture_1d

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from scipy.special import ndtr
 
-from fewtheory.distill.linear_world import fisher_divergence, kl_from_fisher, linear_kl
+from fewtheory.distill.parts.student import FewSteps, advance, sample, start
 from fewtheory.distill.sid import (
     SiDTerms,
     _weights,
@@ -26,8 +26,8 @@ from fewtheory.distill.sid import (
     sid_loss,
     sid_terms,
 )
-from fewtheory.distill.sid_theory import minor_mass, protein_times, sid_basin, sid_slope
-from fewtheory.distill.student import FewSteps, advance, sample, start
+from fewtheory.distill.theory.linear_world import fisher_divergence, kl_from_fisher, linear_kl
+from fewtheory.distill.theory.score_identity import minor_mass, protein_times, sid_basin, sid_slope
 from fewtheory.model import Level, Model
 from fewtheory.paths import EDM, RectifiedFlow
 from fewtheory.testbeds import Gaussian, mixture_1d

@@ -14,23 +14,14 @@ from functools import cache, partial
 import numpy as np
 import torch
 
-from fewtheory.distill.exit_pooling import exit_gradients, exit_pooling, pooled_kl
-from fewtheory.distill.greedy_steps import (
-    _law,
-    _loss,
-    _states,
-    _Step,
-    greedy_steps,
-    particle_kl,
-)
-from fewtheory.distill.huber import huber_scale, pseudo_huber
-from fewtheory.distill.importance import (
+from fewtheory.distill.parts.huber import huber_scale, pseudo_huber
+from fewtheory.distill.parts.importance import (
     _quadratic_form,
     effective_fraction,
     importance_log_weight,
     weight_wall,
 )
-from fewtheory.distill.intervals import (
+from fewtheory.distill.parts.intervals import (
     ending,
     interval_gradient,
     interval_level,
@@ -40,8 +31,22 @@ from fewtheory.distill.intervals import (
     step_intervals,
     trajectory_target,
 )
-from fewtheory.distill.student import Exit, FewSteps, advance, leave, predict, start
-from fewtheory.distill.trajectories import _naive_gain, exact_gain, gaussian_trajectory, state_gain
+from fewtheory.distill.parts.student import Exit, FewSteps, advance, leave, predict, start
+from fewtheory.distill.theory.exit_pooling import exit_gradients, exit_pooling, pooled_kl
+from fewtheory.distill.theory.greedy_steps import (
+    _law,
+    _loss,
+    _states,
+    _Step,
+    greedy_steps,
+    particle_kl,
+)
+from fewtheory.distill.theory.trajectories import (
+    _naive_gain,
+    exact_gain,
+    gaussian_trajectory,
+    state_gain,
+)
 from fewtheory.metrics import gaussian_kl
 from fewtheory.model import Model
 from fewtheory.paths import EDM, Path, RectifiedFlow, Trigonometric, VPCosine, VPLinear

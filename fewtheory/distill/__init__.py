@@ -19,30 +19,55 @@
 | exact divergences of linear students | `linear_kl`, `fisher_divergence` |
 
 Each method is a function that returns players for `train.fit`; a student is a network behind
-`as_model`, a teacher any `Model`.
+`as_model`, a teacher any `Model`. One file a method; `parts` holds what several are made of,
+`theory` what can be known without a run.
 """
 
 from __future__ import annotations
 
-from .adversary import Critic, critic_loss, generator_loss, ideal_gradient
-from .affine_denoiser import AffineDenoiser, affine_denoiser
 from .dmd import dmd
-from .exit_pooling import Pooling, exit_gradients, exit_pooling, pooled_kl
-from .exploration import candidate_spread, redrawn_share
-from .feature_critic import FeatureCritic
 from .flash_dmd import back_simulated, by_step, flash_dmd, pulling
-from .greedy_steps import GreedySteps, greedy_steps, particle_kl
-from .guided_target import guided_mean, guided_variance, largest_noise
-from .huber import huber_scale, pseudo_huber
-from .imperfect_fake import collapse_kappa, shifted_mean, shrunk_variance
-from .importance import effective_fraction, importance_log_weight, weight_wall
-from .intervals import interval_gradient, step_intervals, trajectory_target
-from .levels import karras_levels, log_uniform_times
-from .linear_world import LinearKL, fisher_divergence, kl_from_fisher, linear_kl
-from .mode_seeking import GaussianFit, ModeTransition, mode_transition, reverse_kl_fit
 from .msd import Routed, msd, teacher_score_matching, tsm_loss
-from .normaliser import normalised_fixed_point
-from .partition import (
+from .parts.adversary import Critic, critic_loss, generator_loss, ideal_gradient
+from .parts.feature_critic import FeatureCritic
+from .parts.huber import huber_scale, pseudo_huber
+from .parts.importance import effective_fraction, importance_log_weight, weight_wall
+from .parts.intervals import interval_gradient, step_intervals, trajectory_target
+from .parts.levels import karras_levels, log_uniform_times
+from .parts.preference import (
+    Preference,
+    best_and_worst,
+    preference_loss,
+    preference_margin,
+    renoise_log_ratio,
+)
+from .parts.score_difference import dmd_gradient, score_difference
+from .parts.student import Exit, FewSteps, leave, sample
+from .parts.subinterval import (
+    lifted,
+    phase_weight,
+    subinterval_coefficients,
+    subinterval_level,
+    subinterval_loss,
+    subinterval_target,
+    subinterval_weight,
+)
+from .parts.surrogate import as_loss
+from .parts.trajectory_losses import min_snr
+from .phase_runs import sample_phases, train_phases
+from .phased_dmd import Phase, phase_gradient, phased_dmd, phases
+from .sid import SiDTerms, denoising_score, resetting, sid, sid_bound, sid_loss, sid_terms
+from .tdm import tdm, unified_steps
+from .theory.affine_denoiser import AffineDenoiser, affine_denoiser
+from .theory.exit_pooling import Pooling, exit_gradients, exit_pooling, pooled_kl
+from .theory.exploration import candidate_spread, redrawn_share
+from .theory.greedy_steps import GreedySteps, greedy_steps, particle_kl
+from .theory.guided_target import guided_mean, guided_variance, largest_noise
+from .theory.imperfect_fake import collapse_kappa, shifted_mean, shrunk_variance
+from .theory.linear_world import LinearKL, fisher_divergence, kl_from_fisher, linear_kl
+from .theory.mode_seeking import GaussianFit, ModeTransition, mode_transition, reverse_kl_fit
+from .theory.normaliser import normalised_fixed_point
+from .theory.partition import (
     PartitionGain,
     by_precision,
     consecutive,
@@ -50,9 +75,7 @@ from .partition import (
     interleaved,
     partition_gain,
 )
-from .phase_runs import sample_phases, train_phases
-from .phased_dmd import Phase, phase_gradient, phased_dmd, phases
-from .phases_theory import (
+from .theory.phases import (
     BiasedError,
     Carried,
     biased_error,
@@ -62,14 +85,7 @@ from .phases_theory import (
     target_variance,
     unlocked_share,
 )
-from .preference import (
-    Preference,
-    best_and_worst,
-    preference_loss,
-    preference_margin,
-    renoise_log_ratio,
-)
-from .preference_theory import (
+from .theory.preferences import (
     drift_law,
     joint_optimum,
     preference_drift,
@@ -78,11 +94,9 @@ from .preference_theory import (
     range_mean,
     soft_optimum,
 )
-from .reward_matching import reward_guidance, reward_shift, tilted_shift
-from .score_difference import dmd_gradient, score_difference
-from .sid import SiDTerms, denoising_score, resetting, sid, sid_bound, sid_loss, sid_terms
-from .sid_theory import minor_mass, protein_times, sid_basin, sid_slope
-from .split_by_step import (
+from .theory.reward_matching import reward_guidance, reward_shift, tilted_shift
+from .theory.score_identity import minor_mass, protein_times, sid_basin, sid_slope
+from .theory.split_by_step import (
     SplitRun,
     joint_mean,
     largest_ema,
@@ -91,24 +105,11 @@ from .split_by_step import (
     split_bias,
     split_run,
 )
-from .student import Exit, FewSteps, leave, sample
-from .subinterval import (
-    lifted,
-    phase_weight,
-    subinterval_coefficients,
-    subinterval_level,
-    subinterval_loss,
-    subinterval_target,
-    subinterval_weight,
-)
-from .surrogate import as_loss
-from .tdm import tdm, unified_steps
-from .trajectories import GaussianTrajectory, exact_gain, gaussian_trajectory
-from .trajectory_losses import min_snr
-from .trajectory_report import TrajectoryReport, trajectory_report
-from .two_exits import TwoExits, two_exits
-from .two_time_scale import TwoTimeScale, fake_steps, monotone_step, two_time_scale
-from .union import joint_kl, locked_kl, locked_l1, one_step_variance
+from .theory.trajectories import GaussianTrajectory, exact_gain, gaussian_trajectory
+from .theory.trajectory_report import TrajectoryReport, trajectory_report
+from .theory.two_exits import TwoExits, two_exits
+from .theory.two_time_scale import TwoTimeScale, fake_steps, monotone_step, two_time_scale
+from .theory.union import joint_kl, locked_kl, locked_l1, one_step_variance
 
 __all__ = [
     "AffineDenoiser",

@@ -22,10 +22,10 @@ from ..model import Model
 from ..train.denoising import AsModel, Levels, regression_loss, uniform_times
 from ..train.denoising import Weight as LossWeight
 from ..train.player import Batch, Player
-from .adversary import Critic, critic_loss, generator_loss
-from .score_difference import Weight, dmd_gradient
-from .student import Exit, FewSteps, leave, predict, renoised
-from .surrogate import as_loss
+from .parts.adversary import Critic, critic_loss, generator_loss
+from .parts.score_difference import Weight, dmd_gradient
+from .parts.student import Exit, FewSteps, leave, predict, renoised
+from .parts.surrogate import as_loss
 
 Distance: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Settings: TypeAlias = Mapping[str, Any]

@@ -27,12 +27,12 @@ from ..model import Model
 from ..train.denoising import AsModel, Levels, uniform_times
 from ..train.denoising import Weight as LossWeight
 from ..train.player import After, Batch, Player
-from .adversary import critic_loss, generator_loss
 from .dmd import Distillation, Settings, unwrapped
-from .preference import Preference, drawn
-from .score_difference import Weight, dmd_gradient
-from .student import Exit, FewSteps, advance, leave, predict, renoised
-from .surrogate import as_loss
+from .parts.adversary import critic_loss, generator_loss
+from .parts.preference import Preference, drawn
+from .parts.score_difference import Weight, dmd_gradient
+from .parts.student import Exit, FewSteps, advance, leave, predict, renoised
+from .parts.surrogate import as_loss
 
 Decode: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 ROLES = ("dm", "adv")

@@ -24,9 +24,9 @@ from ..train.denoising import AsModel, Levels, uniform_times
 from ..train.denoising import Weight as LossWeight
 from ..train.player import Batch, Player
 from .dmd import PAIR, dmd
-from .partition import Parts
-from .score_difference import full_precision
-from .student import FewSteps, sample
+from .parts.score_difference import full_precision
+from .parts.student import FewSteps, sample
+from .theory.partition import Parts
 
 
 def tsm_loss(

@@ -20,8 +20,8 @@ from ..arrays import Rng, check_rng
 from ..errors import fail
 from ..model import Model
 from ..train.denoising import AsModel
+from .parts.student import start
 from .phased_dmd import Phase, phased_dmd, run_steps
-from .student import start
 
 if TYPE_CHECKING:
     from ..train.loop import Fitted

@@ -32,11 +32,11 @@ from ..train.denoising import AsModel
 from ..train.denoising import Weight as LossWeight
 from ..train.player import Batch, Player
 from .dmd import Distillation, Settings
-from .intervals import step_down
-from .score_difference import score_difference
-from .student import FewSteps, predict, start
-from .subinterval import lifted, subinterval_level, subinterval_loss
-from .surrogate import as_loss
+from .parts.intervals import step_down
+from .parts.score_difference import score_difference
+from .parts.student import FewSteps, predict, start
+from .parts.subinterval import lifted, subinterval_level, subinterval_loss
+from .parts.surrogate import as_loss
 
 LevelWeight: TypeAlias = Callable[[Level], Array]
 INTERVALS = ("nested", "disjoint")

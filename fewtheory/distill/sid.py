@@ -31,9 +31,9 @@ from ..train.denoising import AsModel, Levels, edm_weight
 from ..train.denoising import Weight as LossWeight
 from ..train.player import Batch, Player
 from .dmd import Distillation, Settings
-from .levels import karras_levels
-from .score_difference import full_precision
-from .student import FewSteps
+from .parts.levels import karras_levels
+from .parts.score_difference import full_precision
+from .parts.student import FewSteps
 
 SiDWeight: TypeAlias = str | Callable[[Level], Array]
 WEIGHTS = ("fisher", "normalised")

@@ -27,17 +27,17 @@ from ..train.denoising import AsModel
 from ..train.denoising import Weight as LossWeight
 from ..train.player import Batch, Player
 from .dmd import Distillation, Settings
-from .importance import FORMS, weight_wall
-from .intervals import Interval, LevelWeight, step_down, step_intervals
-from .student import FewSteps
-from .trajectories import LAWS
-from .trajectory_losses import (
+from .parts.importance import FORMS, weight_wall
+from .parts.intervals import Interval, LevelWeight, step_down, step_intervals
+from .parts.student import FewSteps
+from .parts.trajectory_losses import (
     End,
     fake_regression,
     min_snr,
     student_divergence,
     student_regression,
 )
+from .theory.trajectories import LAWS
 
 LOSSES = ("vector", "elements", "kl")
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from fewtheory import distill as d
 from fewtheory import paths
-from fewtheory.distill import mode_seeking
-from fewtheory.distill.normaliser import mean_gradient
+from fewtheory.distill.theory import mode_seeking
+from fewtheory.distill.theory.normaliser import mean_gradient
 from fewtheory.testbeds import Gaussian, GaussianMixture, mixture_1d
 
 KNOWN = json.loads((Path(__file__).parents[1] / "data" / "dmd-base.json").read_text())

@@ -13,10 +13,10 @@ from torch import nn
 
 from fewtheory import Model, paths, testbeds
 from fewtheory.distill import FewSteps, critic_loss, generator_loss, leave, sample, two_time_scale
-from fewtheory.distill.feature_critic import FeatureCritic
 from fewtheory.distill.flash_dmd import back_simulated, by_step, flash_dmd, pulling
-from fewtheory.distill.preference import Preference
-from fewtheory.distill.split_by_step import (
+from fewtheory.distill.parts.feature_critic import FeatureCritic
+from fewtheory.distill.parts.preference import Preference
+from fewtheory.distill.theory.split_by_step import (
     joint_mean,
     largest_ema,
     low_offset,

@@ -13,16 +13,16 @@ from torch import nn
 
 from fewtheory import Model, paths, testbeds
 from fewtheory.distill import Critic, FewSteps
-from fewtheory.distill.affine_denoiser import affine_denoiser, level_quadrature
 from fewtheory.distill.msd import Routed, msd, teacher_score_matching, tsm_loss
-from fewtheory.distill.partition import (
+from fewtheory.distill.theory.affine_denoiser import affine_denoiser, level_quadrature
+from fewtheory.distill.theory.partition import (
     by_precision,
     consecutive,
     equal_partitions,
     interleaved,
     partition_gain,
 )
-from fewtheory.distill.union import joint_kl, locked_kl, locked_l1, one_step_variance
+from fewtheory.distill.theory.union import joint_kl, locked_kl, locked_l1, one_step_variance
 from fewtheory.train import fit
 
 KNOWN = json.loads((Path(__file__).parents[1] / "data" / "msd.json").read_text())

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from fewtheory import Model, paths, testbeds
-from fewtheory.distill.exit_pooling import exit_pooling
-from fewtheory.distill.linear_world import linear_kl
+from fewtheory.distill.parts.student import FewSteps, leave
 from fewtheory.distill.phase_runs import sample_phases, train_phases
 from fewtheory.distill.phased_dmd import Phase, phase_gradient, phased_dmd, phases, run_steps
-from fewtheory.distill.student import FewSteps, leave
-from fewtheory.distill.two_exits import two_exits
+from fewtheory.distill.theory.exit_pooling import exit_pooling
+from fewtheory.distill.theory.linear_world import linear_kl
+from fewtheory.distill.theory.two_exits import two_exits
 
 RF, TRIG = paths.RectifiedFlow(), paths.Trigonometric()
 TEACHER = testbeds.Gaussian([0.5], 0.64)

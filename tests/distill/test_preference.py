@@ -14,8 +14,7 @@ from torch import nn
 from fewtheory import Model, paths, testbeds
 from fewtheory.arrays import to_numpy
 from fewtheory.distill import FewSteps
-from fewtheory.distill.exploration import candidate_spread, redrawn_share
-from fewtheory.distill.preference import (
+from fewtheory.distill.parts.preference import (
     Preference,
     best_and_worst,
     drawn,
@@ -23,7 +22,8 @@ from fewtheory.distill.preference import (
     preference_margin,
     renoise_log_ratio,
 )
-from fewtheory.distill.preference_theory import (
+from fewtheory.distill.theory.exploration import candidate_spread, redrawn_share
+from fewtheory.distill.theory.preferences import (
     drift_law,
     joint_optimum,
     preference_drift,
@@ -32,7 +32,7 @@ from fewtheory.distill.preference_theory import (
     range_mean,
     soft_optimum,
 )
-from fewtheory.distill.reward_matching import reward_guidance, reward_shift, tilted_shift
+from fewtheory.distill.theory.reward_matching import reward_guidance, reward_shift, tilted_shift
 
 KNOWN = json.loads((Path(__file__).parents[1] / "data" / "flash-dmd.json").read_text())
 RF, TRIG = paths.RectifiedFlow(), paths.Trigonometric()

@@ -21,7 +21,7 @@ from fewtheory.distill.sid import (
     sid_loss,
     sid_terms,
 )
-from fewtheory.distill.sid_theory import minor_mass, protein_times, sid_basin, sid_slope
+from fewtheory.distill.theory.score_identity import minor_mass, protein_times, sid_basin, sid_slope
 from fewtheory.model import Level
 from fewtheory.train import fit
 

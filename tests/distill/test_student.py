@@ -8,7 +8,7 @@ import torch
 
 from fewtheory import Model, paths, testbeds
 from fewtheory.distill import FewSteps, karras_levels, log_uniform_times, sample
-from fewtheory.distill.student import leave
+from fewtheory.distill.parts.student import leave
 
 RF, VE = paths.RectifiedFlow(), paths.EDM()
 

@@ -12,16 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewtheory import Model, paths
-from fewtheory.distill.mode_seeking import ModeTransition
-from fewtheory.distill.phases_theory import (
-    biased_error,
-    biased_flow,
-    carried,
-    noised_kl,
-    target_variance,
-    unlocked_share,
-)
-from fewtheory.distill.subinterval import (
+from fewtheory.distill.parts.subinterval import (
     lifted,
     phase_weight,
     subinterval_coefficients,
@@ -29,6 +20,15 @@ from fewtheory.distill.subinterval import (
     subinterval_loss,
     subinterval_target,
     subinterval_weight,
+)
+from fewtheory.distill.theory.mode_seeking import ModeTransition
+from fewtheory.distill.theory.phases import (
+    biased_error,
+    biased_flow,
+    carried,
+    noised_kl,
+    target_variance,
+    unlocked_share,
 )
 from fewtheory.testbeds import Gaussian, GaussianMixture, mixture_1d
 

@@ -7,17 +7,17 @@ import torch
 from torch import nn
 
 from fewtheory import Model, paths, testbeds
-from fewtheory.distill.intervals import Interval, interval_level, step_down, step_gain
-from fewtheory.distill.student import FewSteps
-from fewtheory.distill.tdm import tdm, unified_steps
-from fewtheory.distill.trajectories import gaussian_trajectory, state_gain
-from fewtheory.distill.trajectory_losses import (
+from fewtheory.distill.parts.intervals import Interval, interval_level, step_down, step_gain
+from fewtheory.distill.parts.student import FewSteps
+from fewtheory.distill.parts.trajectory_losses import (
     End,
     fake_regression,
     min_snr,
     student_regression,
 )
-from fewtheory.distill.trajectory_report import trajectory_report
+from fewtheory.distill.tdm import tdm, unified_steps
+from fewtheory.distill.theory.trajectories import gaussian_trajectory, state_gain
+from fewtheory.distill.theory.trajectory_report import trajectory_report
 from fewtheory.model import Level, guided
 from fewtheory.train import fit
 

@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewtheory import paths
-from fewtheory.distill.exit_pooling import exit_gradients, exit_pooling, pooled_kl
-from fewtheory.distill.greedy_steps import greedy_steps, particle_kl
-from fewtheory.distill.huber import huber_scale, pseudo_huber
-from fewtheory.distill.importance import effective_fraction, importance_log_weight, weight_wall
-from fewtheory.distill.intervals import (
+from fewtheory.distill.parts.huber import huber_scale, pseudo_huber
+from fewtheory.distill.parts.importance import (
+    effective_fraction,
+    importance_log_weight,
+    weight_wall,
+)
+from fewtheory.distill.parts.intervals import (
     interval_gradient,
     interval_level,
     noise_gap,
@@ -25,8 +27,10 @@ from fewtheory.distill.intervals import (
     step_intervals,
     trajectory_target,
 )
-from fewtheory.distill.student import FewSteps
-from fewtheory.distill.trajectories import exact_gain, gaussian_trajectory, state_gain
+from fewtheory.distill.parts.student import FewSteps
+from fewtheory.distill.theory.exit_pooling import exit_gradients, exit_pooling, pooled_kl
+from fewtheory.distill.theory.greedy_steps import greedy_steps, particle_kl
+from fewtheory.distill.theory.trajectories import exact_gain, gaussian_trajectory, state_gain
 from fewtheory.testbeds import Gaussian, mixture_1d
 
 KNOWN = json.loads((Path(__file__).parents[1] / "data" / "tdm.json").read_text())

@@ -1,0 +1,1 @@
+"""What several methods are made of: students, score differences, levels, targets, critics."""

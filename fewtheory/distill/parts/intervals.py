@@ -1,0 +1,255 @@
+"""One step of a few-step student and the law that it leaves above itself, at every level.
+
+A deterministic step goes from x_t down to x_s = alpha_s x0hat + sigma_s epshat, where epshat =
+(x_t - alpha_t x0hat) / sigma_t is the same sample's and not independent of x0hat. Above s the
+trajectory law is
+
+    x_tau = r x_s + beta eps,    r = alpha_tau / alpha_s,    beta^2 = sigma_tau^2 - r^2 sigma_s^2.
+
+With rho = sigma / alpha and g = 1 - rho_s / rho_tau, taken analytically where tau is near s,
+beta = sigma_tau (g (2 - g))^{1/2}, and dx_s / dx0hat = alpha_s g(s, t): nothing cancels. What must
+not be confused: alpha_tau x0hat + sigma_tau eps is another law, equal to this one at s = 0 only.
+The end of the last step is s = 0, clean data on every path. TDM (Luo et al., arXiv 2503.06674),
+sheet `tdm`, "Setting", "Objective", C1, C2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from ...arrays import Array, as_like, is_torch, namespace
+from ...errors import fail, number, one_of, state
+from ...model import Level, Model, over_event
+from ...paths import EDM, Path, RectifiedFlow, Trigonometric, apply_elementwise
+from ...shapes import Float
+from .score_difference import score_difference
+from .student import FewSteps
+
+LevelWeight: TypeAlias = Callable[[Level], Array]
+INTERVALS = ("disjoint", "to the end")
+
+
+def noise_gap(path: Path, s: float | int, t: Array) -> Array:
+    """1 - rho_s / rho_t without cancellation, 0 at t = s and 1 at s = 0.
+
+    s: where the step ends, 0 for clean data; t >= s: a number or (n,), taken in float64. Raises
+    ValueError by name.
+
+    >>> from fewtheory.paths import Trigonometric
+    >>> round(noise_gap(Trigonometric(), 0.5, 0.75), 12)
+    0.585786437627
+    """
+    low = _end("noise_gap", path, s)
+    path.check_t("noise_gap", t)
+    if low == 0:
+        return 1.0 if isinstance(t, (int, float)) else 0 * t + 1.0
+    lowest = _lowest(t, low)
+    if lowest < low:
+        raise fail("noise_gap", "t", f"at least s = {low}", lowest)
+    if isinstance(t, (int, float)):
+        return apply_elementwise(lambda xp, v: _gap(xp, path, low, v), float(t))
+    xp = namespace(t)
+    gap = _gap(xp, path, low, xp.astype(t, xp.float64))
+    return xp.astype(xp.clip(gap, min=0.0), t.dtype)
+
+
+def _lowest(t: Array, low: float) -> float:
+    """The smallest t, within rounding of s; CUDA tensors are not read."""
+    if isinstance(t, (int, float)):
+        return float(t)
+    if (is_torch(t) and t.is_cuda) or 0 in t.shape:
+        return low
+    smallest, slack = float(namespace(t).min(t)), 4 * float(namespace(t).finfo(t.dtype).eps)
+    return smallest if smallest < low * (1 - slack) else low
+
+
+def _gap(xp: Any, path: Path, s: float, t: Array) -> Array:
+    if isinstance(path, RectifiedFlow):
+        return (t - s) / (t * (1 - s))
+    if isinstance(path, EDM):
+        return (t - s) / t
+    if isinstance(path, Trigonometric):
+        turn = 0.5 * math.pi
+        return xp.sin(turn * (t - s)) / (math.sin(turn * (1 - s)) * xp.sin(turn * t))
+    return -xp.expm1(path.lam(t) - path.lam(s))
+
+
+def step_gain(path: Path, t: float | int, s: float | int) -> float:
+    """dx_s / dx0hat = alpha_s - sigma_s alpha_t / sigma_t of a deterministic step from t to s.
+
+    >>> from fewtheory.paths import Trigonometric
+    >>> round(step_gain(Trigonometric(), 0.75, 0.5), 12)
+    0.414213562373
+    """
+    return ending(path, s)[0] * float(noise_gap(path, s, float(t)))
+
+
+def step_down(
+    path: Path, x: Float[Array, "n *event"], x0: Float[Array, "n *event"], t: float, s: float
+) -> Float[Array, "n *event"]:
+    """x_s = alpha_s x0hat + sigma_s epshat from x_t and the clean prediction x0hat at it.
+
+    >>> import numpy as np
+    >>> from fewtheory.paths import RectifiedFlow
+    >>> step_down(RectifiedFlow(), np.ones((1, 1)), np.zeros((1, 1)), 1.0, 0.25).tolist()
+    [[0.25]]
+    """
+    return step_gain(path, t, s) * x0 + ending(path, s)[1] / float(path.sigma(t)) * x
+
+
+def ending(path: Path, s: float | int) -> tuple[float, float]:
+    """(alpha_s, sigma_s) where a step ends; (1, 0) at s = 0 on every path."""
+    low = _end("ending", path, s)
+    return (1.0, 0.0) if low == 0 else (float(path.alpha(low)), float(path.sigma(low)))
+
+
+def interval_level(path: Path, s: float | int, tau: Array) -> tuple[Array, Array]:
+    """(r, beta) of the trajectory law x_tau = r x_s + beta eps.
+
+    s: where the step ends, 0 for clean data; tau >= s: a number or (n,). Raises ValueError by name.
+
+    >>> from fewtheory.paths import RectifiedFlow
+    >>> [round(v, 6) for v in interval_level(RectifiedFlow(), 0.5, 0.8)]
+    [0.4, 0.774597]
+    """
+    g = noise_gap(path, s, tau)
+    return path.alpha(tau) / ending(path, s)[0], path.sigma(tau) * (g * (2 - g)) ** 0.5
+
+
+def raised(
+    path: Path,
+    x: Float[Array, "n *event"],
+    eps: Float[Array, "n *event"],
+    s: float | int,
+    tau: Array,
+) -> Float[Array, "n *event"]:
+    """x_tau = r x_s + beta eps. x: x_s (n, *event); tau: a number or (n,)."""
+    r, beta = (over_event(v, x) for v in interval_level(path, s, tau))
+    return r * x + beta * eps
+
+
+def trajectory_target(
+    path: Path,
+    x: Float[Array, "n *event"],
+    eps: Float[Array, "n *event"],
+    s: float | int,
+    tau: Array,
+) -> Float[Array, "n *event"]:
+    """What a data prediction regresses to become the trajectory law's score, with no weight.
+
+    (x_s - alpha_tau sigma_s^2 / (alpha_s beta) eps) / alpha_s, whose mean given x_tau is
+    (x_tau + sigma_tau^2 s(x_tau)) / alpha_tau; its variance grows like 1 / beta^2 next to s. The
+    prediction x0hat itself is the target for s = 0 only. x: x_s (n, *event). Raises ValueError by
+    name.
+
+    >>> import numpy as np
+    >>> from fewtheory.paths import RectifiedFlow
+    >>> one = np.ones((1, 1))
+    >>> trajectory_target(RectifiedFlow(), one, one, 0.5, 0.8).round(4).tolist()
+    [[1.7418]]
+    """
+    alpha, sigma = ending(path, s)
+    if sigma == 0:
+        return x / alpha
+    r, beta = (over_event(v, x) for v in interval_level(path, s, tau))
+    return (x - r * sigma**2 / beta * eps) / alpha
+
+
+def interval_gradient(
+    x: Float[Array, "n *event"],
+    eps: Float[Array, "n *event"],
+    s: float | int,
+    tau: Array,
+    teacher: Model,
+    fake: Model,
+    *,
+    weight: LevelWeight | None = None,
+    **cond: Any,
+) -> Float[Array, "n *event"]:
+    """The gradient in x_s of lambda KL(trajectory law at tau || p_tau), each sample's share.
+
+    lambda r (s_fake - s_teacher)(r x_s + beta eps); times `step_gain` it is that in x0hat. x: x_s
+    (n, *event); eps: noise of that shape; tau: a number or (n,); weight: lambda, a function of the
+    `Level`, 1 where None. Raises ValueError or TypeError by name.
+
+    >>> import numpy as np
+    >>> from fewtheory import paths, testbeds
+    >>> wide, narrow = (testbeds.Gaussian([0.0], v).model(paths.EDM()) for v in (3.0, 1.0))
+    >>> one = np.ones((1, 1))
+    >>> interval_gradient(one, 0 * one, 0.5, 1.0, narrow, wide).round(4).tolist()
+    [[0.25]]
+    """
+    state("interval_gradient", "x", x)
+    if tuple(eps.shape) != tuple(x.shape):
+        raise fail("interval_gradient", "eps", f"of the shape of x, {tuple(x.shape)}", eps.shape)
+    if not isinstance(teacher, Model):
+        raise TypeError(f"interval_gradient: teacher must be a Model, got {type(teacher).__name__}")
+    path = teacher.path
+    r, _ = interval_level(path, s, tau)
+    lam = 1.0 if weight is None else weight(Level.at(path, tau))
+    up = raised(path, x, eps, s, tau)
+    return over_event(lam * r, x) * score_difference(up, tau, teacher, fake, **cond)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A step from t to s and the levels [low, high] at which its law is looked at."""
+
+    t: float
+    s: float
+    low: float
+    high: float
+
+    @property
+    def levels(self) -> tuple[float, float]:
+        """(low, high)."""
+        return self.low, self.high
+
+    def draw(self, u: Float[Array, "n"]) -> Float[Array, "n"]:
+        """tau uniform on the levels, from u uniform on [0, 1]."""
+        return as_like(self.low, u) + (self.high - self.low) * u
+
+
+def step_intervals(
+    steps: FewSteps,
+    intervals: str = "disjoint",
+    *,
+    least: float | int = 0.02,
+    margin: float | int = 0.01,
+) -> list[Interval]:
+    """The levels of each step: tau from max(least, s + margin) to t - margin, or to T - margin.
+
+    intervals: "disjoint", each step its own, which one fake score can serve without being told the
+    step; or "to the end", up to the first step's T. The last step ends at s = 0. least, margin: in
+    the path's time. Raises ValueError by name, also where a step is shorter than that leaves room
+    for.
+
+    >>> from fewtheory.distill.parts.student import FewSteps
+    >>> [part.levels for part in step_intervals(FewSteps([1.0, 0.5], "deterministic"))]
+    [(0.51, 0.99), (0.02, 0.49)]
+    """
+    one_of("step_intervals", "intervals", intervals, INTERVALS)
+    lowest = number("step_intervals", "least", least, 0.0)
+    room = number("step_intervals", "margin", margin, 0.0)
+    ends = [float(t) for t in steps.times[1:]] + [0.0]
+    parts = []
+    for t, s in zip(steps.times, ends, strict=True):
+        top = float(t) if intervals == "disjoint" else float(steps.times[0])
+        low, high = max(lowest, s + room), top - room
+        if not low < high:
+            allowed = f"small enough for the step from {t:g} to {s:g} (least = {lowest:g})"
+            raise fail("step_intervals", "margin", allowed, margin)
+        parts.append(Interval(float(t), s, low, high))
+    return parts
+
+
+def _end(where: str, path: Path, s: float | int) -> float:
+    low = number(where, "s", s, 0.0)
+    if low > 0:
+        path.check_t(where, low, "s")
+        if float(path.alpha(low)) == 0:
+            raise fail(where, "s", "where alpha is above 0", s)
+    return low
