@@ -238,7 +238,7 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def _bias(a: argparse.Namespace) -> int:
-    from .inference.bias_report import bias
+    from .inference.coins.bias_report import bias
 
     chosen = ("yes", "no", "refusal", "cells", "alternatives", "alpha", "margin", "figure")
     settings = {name: getattr(a, name) for name in chosen}
@@ -250,7 +250,7 @@ def _bias(a: argparse.Namespace) -> int:
 
 
 def _flaws(a: argparse.Namespace) -> int:
-    from .inference.flaws_report import flaws
+    from .inference.verifiers.flaws_report import flaws
 
     chosen = ("sample_cost", "soundness", "law", "level", "figure")
     settings = {name: getattr(a, name) for name in chosen}

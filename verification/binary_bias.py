@@ -47,10 +47,10 @@ from fewtheory.inference import (
     von_neumann_correlation,
     von_neumann_yield,
 )
-from fewtheory.inference.ladder import _from_counts, first_rung, rung_dfs
-from fewtheory.inference.power import battery_rejects
-from fewtheory.inference.runs import _even_and_odd, _tail
-from fewtheory.inference.serial import serial_statistics, serial_tails
+from fewtheory.inference.coins.ladder import _from_counts, first_rung, rung_dfs
+from fewtheory.inference.coins.power import battery_rejects
+from fewtheory.inference.coins.runs import _even_and_odd, _tail
+from fewtheory.inference.coins.serial import serial_statistics, serial_tails
 from fewtheory.testbeds.coins import BalancingSeries, HistoryCoin, MarkovCoin, binary_entropy
 from fewtheory.verify import bound, claim, identity, law, limit, sabotage, wrong
 from fewtheory.verify.power import samples_for_mean

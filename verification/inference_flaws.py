@@ -14,11 +14,11 @@ from fractions import Fraction
 
 import numpy as np
 
-from fewtheory.inference import orderings as o
-from fewtheory.inference.counts import Counts
-from fewtheory.inference.orderings import first_accept_estimates, pass_at_k
-from fewtheory.inference.published import HUMANEVAL_PLUS, ceiling_line
-from fewtheory.inference.resampling import soundness_of_rates
+from fewtheory.inference.verifiers import orderings as o
+from fewtheory.inference.verifiers.counts import Counts
+from fewtheory.inference.verifiers.orderings import first_accept_estimates, pass_at_k
+from fewtheory.inference.verifiers.published import HUMANEVAL_PLUS, ceiling_line
+from fewtheory.inference.verifiers.resampling import soundness_of_rates
 from fewtheory.testbeds import _beta_moments as bm
 from fewtheory.testbeds import verifier as v
 from fewtheory.testbeds import verifier_optimum as best

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from ..errors import fail, integer, number, one_of
-from ..inference.series_law import SeriesLaw
-from ..inference.temperature import tempered_variants
+from ..inference.coins.series_law import SeriesLaw
+from ..inference.coins.temperature import tempered_variants
 from ..shapes import Float
 from .transformers import Conditionals
 

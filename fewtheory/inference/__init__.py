@@ -13,20 +13,17 @@
 | a verifier that errs | what do more tries buy; how many? | `resampling`, `flaws` (a file) |
 | counts of right attempts | pass@k; how hard are tasks? | `pass_at_k`, `beta_fit` |
 | programs and unit tests | what do the tests let pass? | `programs.survey`, `sandbox.run` |
+
+`coins` is of sheet `binary-bias`, `verifiers` of `inference-flaws`.
 """
 
 from __future__ import annotations
 
-from . import programs, resampling, sandbox
-from .battery import Battery, battery
-from .bias_report import BiasReport, bias, bias_report
-from .calls import count_test, dispersion_test, follows_probabilities, rate_over_calls
-from .counts import Counts, record
-from .decisions import Decisions, read_decisions
-from .fits import beta_fit, dirichlet_fit, fit_law, histogram_fit
-from .flaws_report import FlawsReport, flaws, flaws_report
-from .intervals import Interval, Uncertainty, contrast_interval, probability_interval
-from .ladder import (
+from .coins.battery import Battery, battery
+from .coins.bias_report import BiasReport, bias, bias_report
+from .coins.calls import count_test, dispersion_test, follows_probabilities, rate_over_calls
+from .coins.decisions import Decisions, read_decisions
+from .coins.ladder import (
     Ladder,
     cyclic_pairs_law,
     ladder,
@@ -35,12 +32,10 @@ from .ladder import (
     rung_noncentrality,
     rung_power,
 )
-from .memory_limits import memory_limits
-from .multiplicity import benjamini_hochberg, equivalence_power, equivalence_test, holm
-from .orderings import first_accept_estimates, pass_at_k
-from .power import BatteryPlan, battery_power, battery_rejects
-from .quality import Quality, quality
-from .repair import (
+from .coins.memory_limits import memory_limits
+from .coins.multiplicity import benjamini_hochberg, equivalence_power, equivalence_test, holm
+from .coins.power import BatteryPlan, battery_power, battery_rejects
+from .coins.repair import (
     biased,
     blum,
     logit_bias,
@@ -48,9 +43,8 @@ from .repair import (
     von_neumann_correlation,
     von_neumann_yield,
 )
-from .results import read_results
-from .runs import RunsTest, count_runs, runs_law, runs_moments, runs_test
-from .serial import (
+from .coins.runs import RunsTest, count_runs, runs_law, runs_moments, runs_test
+from .coins.serial import (
     SerialTest,
     approximate_entropy,
     approximate_entropy_test,
@@ -59,11 +53,11 @@ from .serial import (
     psi2_tail,
     serial_test,
 )
-from .series import gram_counts
-from .series_law import SeriesLaw
-from .streaks import StreakRates, expected_share, streak_rates
-from .temperature import temperature_needed, tempered, tempered_variants
-from .uniformity import (
+from .coins.series import gram_counts
+from .coins.series_law import SeriesLaw
+from .coins.streaks import StreakRates, expected_share, streak_rates
+from .coins.temperature import temperature_needed, tempered, tempered_variants
+from .coins.uniformity import (
     binomial_p_values,
     binomial_test,
     coverage,
@@ -71,6 +65,14 @@ from .uniformity import (
     uniformity_power,
     uniformity_sample_size,
 )
+from .verifiers import programs, resampling, sandbox
+from .verifiers.counts import Counts, record
+from .verifiers.fits import beta_fit, dirichlet_fit, fit_law, histogram_fit
+from .verifiers.flaws_report import FlawsReport, flaws, flaws_report
+from .verifiers.intervals import Interval, Uncertainty, contrast_interval, probability_interval
+from .verifiers.orderings import first_accept_estimates, pass_at_k
+from .verifiers.quality import Quality, quality
+from .verifiers.results import read_results
 
 __all__ = [
     "Battery",

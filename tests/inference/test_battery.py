@@ -73,7 +73,7 @@ def test_the_rate_given_memory_keeps_its_level(rng):
     runs = 800
     for rho in (-0.4, 0.4):
         x = MarkovCoin(0.5, rho).sample(200, rng=rng, series=runs)
-        from fewtheory.inference.battery import _alternation, _rate_given_memory
+        from fewtheory.inference.coins.battery import _alternation, _rate_given_memory
 
         p = []
         for one in x:

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom, ttest_1samp
 
 from fewtheory.inference import count_test, dispersion_test, follows_probabilities, rate_over_calls
-from fewtheory.inference.calls import sum_of_coins
+from fewtheory.inference.coins.calls import sum_of_coins
 from fewtheory.testbeds import BalancingSeries, MarkovCoin
 
 
@@ -82,7 +82,7 @@ def test_long_logs_take_the_normal_law_with_nearly_the_same_p(rng, monkeypatch):
     q = rng.beta(0.5, 0.5, 1900)
     x = (rng.random(1900) < q).astype(int)
     exact = follows_probabilities(x, q)
-    monkeypatch.setattr("fewtheory.inference.calls.EXACT", 10)
+    monkeypatch.setattr("fewtheory.inference.coins.calls.EXACT", 10)
     normal = follows_probabilities(x, q)
     assert (exact.exact, normal.exact) == (True, False)
     assert normal.p_value == pytest.approx(exact.p_value, abs=5e-3)  # 1 / sqrt(sum q (1 - q)) / 3

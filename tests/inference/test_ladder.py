@@ -20,7 +20,7 @@ from fewtheory.inference import (
     rung_noncentrality,
     rung_power,
 )
-from fewtheory.inference.ladder import first_rung, rung_dfs
+from fewtheory.inference.coins.ladder import first_rung, rung_dfs
 from fewtheory.testbeds import MarkovCoin
 
 KNOWN = json.loads((Path(__file__).parents[1] / "data" / "binary-bias.json").read_text())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fewtheory.inference import battery_power, battery_rejects, binomial_test, ladder, runs_test
-from fewtheory.inference.power import TESTS, rejected
+from fewtheory.inference.coins.power import TESTS, rejected
 from fewtheory.testbeds import MarkovCoin
 from fewtheory.testbeds.tokens import all_states
 
@@ -91,7 +91,7 @@ def test_a_lower_level_takes_more_answers():
 
 
 def test_the_likely_counts_hold_all_but_nothing():
-    from fewtheory.inference.power import _likely
+    from fewtheory.inference.coins.power import _likely
 
     coin = MarkovCoin(0.3, 0.2)
     assert coin.count_law(300)[_likely(coin, 300)].sum() == pytest.approx(1.0, abs=1e-11)

@@ -25,10 +25,10 @@ from fewtheory.inference import (
     record,
     resampling,
 )
-from fewtheory.inference.intervals import positive_chance
-from fewtheory.inference.orderings import all_rejected
-from fewtheory.inference.plans import best_seen, law_ceiling, plan, plans
-from fewtheory.inference.published import HUMANEVAL_PLUS, MBPP_PLUS, ceiling_line
+from fewtheory.inference.verifiers.intervals import positive_chance
+from fewtheory.inference.verifiers.orderings import all_rejected
+from fewtheory.inference.verifiers.plans import best_seen, law_ceiling, plan, plans
+from fewtheory.inference.verifiers.published import HUMANEVAL_PLUS, MBPP_PLUS, ceiling_line
 from fewtheory.testbeds import BetaBetaTasks, BetaTasks, DirichletTasks, TaskKinds, first_accept
 
 EPS = float(np.finfo(float).eps)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewtheory.inference import count_runs, runs_law, runs_moments, runs_test
-from fewtheory.inference.runs import runs_laws
+from fewtheory.inference.coins.runs import runs_laws
 from fewtheory.testbeds import MarkovCoin
 
 KNOWN = json.loads((Path(__file__).parents[1] / "data" / "binary-bias.json").read_text())
@@ -83,7 +83,7 @@ def test_many_long_calls_take_the_normal_law_with_nearly_the_same_tail(rng, monk
     x = MarkovCoin(0.4, -0.05).sample(100, rng=rng, series=150)
     for alternative in ("more", "fewer", "two-sided"):
         exact = runs_test(x, alternative)
-        monkeypatch.setattr("fewtheory.inference.runs.EXACT_TOTAL", 10)
+        monkeypatch.setattr("fewtheory.inference.coins.runs.EXACT_TOTAL", 10)
         normal = runs_test(x, alternative)
         monkeypatch.undo()
         assert (exact.exact, normal.exact) == (True, False)

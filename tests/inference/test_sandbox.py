@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fewtheory.inference import resampling
-from fewtheory.inference.programs import ProgramTask, program_tasks, survey
-from fewtheory.inference.sandbox import Limits, run
+from fewtheory.inference.verifiers.programs import ProgramTask, program_tasks, survey
+from fewtheory.inference.verifiers.sandbox import Limits, run
 
 QUICK = Limits(seconds=1.0, check_seconds=0.3, memory=2**28)
 

@@ -16,7 +16,7 @@ from fewtheory.inference import (
     psi2_tail,
     serial_test,
 )
-from fewtheory.inference.serial import serial_statistics, serial_tails
+from fewtheory.inference.coins.serial import serial_statistics, serial_tails
 
 KNOWN = json.loads((Path(__file__).parents[1] / "data" / "binary-bias.json").read_text())
 

@@ -32,7 +32,7 @@ def test_the_expected_share_is_that_of_all_series(n, k, p):
 
 
 def test_the_recursion_agrees_with_the_closed_form_for_k_1(monkeypatch):
-    from fewtheory.inference.streaks import _share_and_mass
+    from fewtheory.inference.coins.streaks import _share_and_mass
 
     for n, p in ((2, 0.5), (30, 0.4), (60, 0.9)):
         assert expected_share(n, 1, p) == pytest.approx(_share_and_mass(n, 1, p)[0], rel=1e-13)

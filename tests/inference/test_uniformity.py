@@ -18,7 +18,7 @@ from fewtheory.inference import (
     uniformity_power,
     uniformity_sample_size,
 )
-from fewtheory.inference.uniformity import normal_sample_size
+from fewtheory.inference.coins.uniformity import normal_sample_size
 
 KNOWN = json.loads((Path(__file__).parents[1] / "data" / "binary-bias.json").read_text())
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fewtheory.arrays import to_numpy
 from fewtheory.inference import first_accept_estimates, pass_at_k
-from fewtheory.inference.counts import Counts
+from fewtheory.inference.verifiers.counts import Counts
 from fewtheory.testbeds import (
     BetaBetaTasks,
     BetaTasks,

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array
-from ..errors import fail, finite_array, integer
-from ..shapes import Float
+from ...arrays import Array
+from ...errors import fail, finite_array, integer
+from ...shapes import Float
 from .ladder import ladder_total
 from .series import LONGEST_GRAM, flips, flips_in_rows, gram_counts
 

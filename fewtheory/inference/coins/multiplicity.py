@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import fail, finite_array, integer, number
-from ..shapes import Float
+from ...errors import fail, finite_array, integer, number
+from ...shapes import Float
 from .uniformity import open_share, statsmodels_part
 
 

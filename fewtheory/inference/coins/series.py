@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, to_numpy
-from ..errors import fail, integer
-from ..shapes import Float, Int
+from ...arrays import Array, to_numpy
+from ...errors import fail, integer
+from ...shapes import Float, Int
 
 LONGEST_GRAM = 16
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import to_numpy
-from ..errors import fail, finite_array, number
+from ...arrays import to_numpy
+from ...errors import fail, finite_array, number
 from .series import flips
 from .uniformity import open_share
 

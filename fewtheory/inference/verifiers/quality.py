@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import fail
+from ...errors import fail
 from .intervals import Interval, Uncertainty, contrast_interval, probability_interval
 
 

@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import fail
+from ...errors import fail
+from ..table_rows import Malformed, csv_rows, json_rows
 from .counts import Counts
-from .table_rows import Malformed, csv_rows, json_rows
 
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 BOOLEANS: dict[Any, bool] = {

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import MissingExtra
-from ..files import writing
+from ...errors import MissingExtra
+from ...files import writing
 from .bias_report import BiasReport, CellReport
 
 MOST = 60  # cells that are drawn: those with the smallest q

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import fail, finite_array, number
+from ...errors import fail, finite_array, number
 
 
 @dataclass(frozen=True)

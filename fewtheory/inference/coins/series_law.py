@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Rng
-from ..errors import finite_array, integer
-from ..shapes import Float, Int
-from ..testbeds import NextTokenLaw, TokenLaw
+from ...arrays import Rng
+from ...errors import finite_array, integer
+from ...shapes import Float, Int
+from ...testbeds import NextTokenLaw, TokenLaw
 
 LONGEST = 20
 

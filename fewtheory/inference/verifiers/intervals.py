@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import fail, number, one_of
+from ...errors import fail, number, one_of
 
 HOW = ("mid", "sure")
 

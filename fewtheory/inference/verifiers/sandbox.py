@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import fail, integer, number
+from ...errors import fail, integer, number
 
 GUARD = Path(__file__).with_name("_guard.py")
 OUTCOMES = ("passed", "failed", "error", "timeout", "memory", "refused")

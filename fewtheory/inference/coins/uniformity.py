@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import MissingExtra, fail, integer, number, one_of
-from ..shapes import Float
+from ...errors import MissingExtra, fail, integer, number, one_of
+from ...shapes import Float
 
 METHODS = {"clopper-pearson": "beta", "wilson": "wilson", "jeffreys": "jeffreys"}
 ALTERNATIVES = ("two-sided", "greater", "less")

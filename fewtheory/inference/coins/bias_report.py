@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import fail, one_of
-from ..files import write_whole
+from ...errors import fail, one_of
+from ...files import write_whole
 from .battery import ALTERNATIVES, Battery, battery
 from .decisions import Cell, Decisions, read_decisions
 from .multiplicity import benjamini_hochberg
@@ -189,7 +189,7 @@ def bias(
     What `read_decisions` and `bias_report` take; json_file, figure: where to write the numbers and
     the picture, whole or not at all. Raises ValueError, TypeError, OSError, MissingExtra.
     """
-    from ..progress import bar
+    from ...progress import bar
 
     _places(json_file, figure)
     decisions = read_decisions(file, yes=yes, no=no, refusal=refusal, cells=cells)

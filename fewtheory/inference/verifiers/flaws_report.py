@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import fail, number, one_of
-from ..files import write_whole, writing
+from ...errors import fail, number, one_of
+from ...files import write_whole, writing
 from .counts import Counts
 from .fits import LAWS
 from .intervals import Interval, Uncertainty
@@ -209,7 +209,7 @@ def draw(report: FlawsReport, file: str | os.PathLike[str]) -> None:
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        from ..errors import MissingExtra
+        from ...errors import MissingExtra
 
         raise MissingExtra("verify", "a figure") from error
     curve = report.curve

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import number
-from ..shapes import Int
-from ..testbeds.coins import MarkovCoin
+from ...errors import number
+from ...shapes import Int
+from ...testbeds.coins import MarkovCoin
 from .series import flips
 from .uniformity import open_share
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array
-from ..errors import fail, integer, number
-from ..shapes import Float
+from ...arrays import Array
+from ...errors import fail, integer, number
+from ...shapes import Float
 from .runs import runs_law
 from .series import LONGEST_GRAM, flips_in_rows, gram_counts, n_log_n, separate_series
 

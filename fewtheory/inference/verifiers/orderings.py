@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import to_numpy
-from ..errors import fail
-from ..testbeds.verifier import Outcomes
+from ...arrays import to_numpy
+from ...errors import fail
+from ...testbeds.verifier import Outcomes
 from .counts import Counts
 
 

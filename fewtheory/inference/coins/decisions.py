@@ -26,7 +26,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .table_rows import Malformed, csv_rows, json_rows
+from ..table_rows import Malformed, csv_rows, json_rows
 
 CELLS = ("model", "prompt", "temperature")
 YES, NO, REFUSAL, NOTHING = 1, 0, -1, -2

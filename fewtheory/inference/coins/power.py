@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import fail, integer, one_of
-from ..shapes import Float
-from ..testbeds.coins import MarkovCoin, binary_entropy
+from ...errors import fail, integer, one_of
+from ...shapes import Float
+from ...testbeds.coins import MarkovCoin, binary_entropy
 from .ladder import first_rung
 from .runs import runs_laws
 from .uniformity import binomial_p_values, open_share

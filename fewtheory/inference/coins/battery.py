@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import integer, one_of
-from ..testbeds.coins import MarkovCoin
+from ...errors import integer, one_of
+from ...testbeds.coins import MarkovCoin
 from .calls import Followed, dispersion_test, follows_probabilities, rate_over_calls
 from .ladder import ladder
 from .memory_limits import memory_limits

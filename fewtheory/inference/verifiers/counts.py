@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import to_numpy
-from ..errors import fail, integer
-from ..progress import bar
+from ...arrays import to_numpy
+from ...errors import fail, integer
+from ...progress import bar
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,9 +12,9 @@ from typing import Any
 
 import array_api_compat
 
-from ..arrays import Array, logsumexp, namespace
-from ..errors import fail, number
-from ..shapes import Float
+from ...arrays import Array, logsumexp, namespace
+from ...errors import fail, number
+from ...shapes import Float
 from .uniformity import open_share
 
 

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import one_of
-from .intervals import HOW, Uncertainty, probability_interval
+from ...errors import one_of
+from ..verifiers.intervals import HOW, Uncertainty, probability_interval
 from .series import separate_series
 from .uniformity import open_share
 

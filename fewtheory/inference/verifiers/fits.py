@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import fail, number, one_of
-from ..testbeds.verifier import VerifierWorld
-from ..testbeds.verifier_laws import BetaBetaTasks, BetaTasks, DirichletTasks
+from ...errors import fail, number, one_of
+from ...testbeds.verifier import VerifierWorld
+from ...testbeds.verifier_laws import BetaBetaTasks, BetaTasks, DirichletTasks
 from .counts import Counts
 
 LAWS = ("beta", "beta-beta", "dirichlet")

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import fail, number
-from ..testbeds.verifier import Attempts, VerifierWorld
+from ...errors import fail, number
+from ...testbeds.verifier import Attempts, VerifierWorld
 from .counts import Counts
 from .fits import LAWS, LawFit, fit_law
 from .intervals import Interval, Uncertainty

@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Rng, check_rng
-from ..errors import fail, integer, number
-from ..progress import bar
-from ..testbeds.clips import _host_rng
-from ..testbeds.verifier_kinds import TaskKinds
+from ...arrays import Rng, check_rng
+from ...errors import fail, integer, number
+from ...progress import bar
+from ...testbeds.clips import _host_rng
+from ...testbeds.verifier_kinds import TaskKinds
 from .program_tasks import SOURCES
 from .sandbox import Limits, Verdict, run
 

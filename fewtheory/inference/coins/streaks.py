@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import fail, integer, number
+from ...errors import fail, integer, number
 from .series import separate_series
 
 LONGEST = 128  # answers of a series whose expected share is computed by the recursion (n^3 steps)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import fail, number, one_of
+from ...errors import fail, number, one_of
 from .counts import Counts, record
 from .intervals import Interval, Uncertainty, probability_interval
 from .orderings import attempt_limits, first_accept_estimates, pass_at_k

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import integer, one_of
-from ..shapes import Float, Int
-from ..testbeds.coins import log_choose
+from ...errors import integer, one_of
+from ...shapes import Float, Int
+from ...testbeds.coins import log_choose
 from .series import separate_series
 
 DIRECTIONS = ("more", "fewer", "two-sided")

@@ -1,0 +1,1 @@
+"""Answers yes and no as coins: are they fair, and without memory? (`binary-bias`)"""

@@ -1,0 +1,1 @@
+"""Resampling with a verifier that errs: what more tries buy (`inference-flaws`)."""
