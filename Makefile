@@ -29,7 +29,7 @@ deep: .venv/verify
 	$(BIN)/fewtheory verify --deep --record verification/deep.json $(VERIFY_FLAGS)
 
 test: .venv/models
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: .venv/models
 	$(BIN)/ruff check .
