@@ -365,15 +365,16 @@ def two_optima_at_low_noise(fit):
     std and KL under log 2 by less than the modes' overlap, and one that covers both is a second
     optimum, KL 1.8468; at rho = .3 covering ends at a = 1.7553, KL 1.2333, locking at KL .6922."""
     locked, covering = fit(TWO, 0.05, (2.0, 0.5)), fit(TWO, 0.05, (0.0, 2.0))
-    overlap = math.erfc(2 / 0.5 / math.sqrt(2)) * 4  # the other mode's share, where it matters
-    why = "the overlap of the modes, 4 erfc(mu / s sqrt 2)"
-    for value, best, what in (
-        (locked.kl, math.log(2), "KL"),
-        (locked.mean, 2.0, "mean"),
-        (locked.std, 0.5, "std"),
-    ):
-        room = overlap * 8 if what != "KL" else overlap * 4
-        yield optimum(value, best, tolerance=room, tolerance_from=why, what=f"locked {what}")
+    why = "an inequality between two numbers without noise"
+    yield optimum(
+        locked.kl, math.log(2), tolerance=0.0, tolerance_from=why, side="at most", what="KL"
+    )
+    # modes of std .25: what the other one adds is erfc(2 / .255 sqrt 2) = 4e-15 of any moment
+    narrow = fit(mixture_1d([0.5, 0.5], [-2.0, 2.0], [0.25, 0.25]), 0.05, (2.0, 0.25))
+    why = "the other mode's 4e-15 and 2001 roundings, on terms up to log p = 128"
+    for value, best, what in ((narrow.kl, math.log(2), "KL"), (narrow.mean, 2.0, "mean")):
+        room = 128 * (4e-15 + 2001 * 2.3e-16)
+        yield optimum(value, best, tolerance=room, tolerance_from=why, what=f"narrow, {what}")
     yield known(covering.kl, 1.8468, 4, kind="optimum", what="covering")
     yield known(float(locked.stable and covering.stable), 1.0, 4, kind="optimum", what="minima")
     covering, locked = fit(TWO, 0.3, (0.0, 2.0)), fit(TWO, 0.3, (2.0, 0.5))

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from fewtheory.distill.parts.student import FewSteps, advance, sample, start
 from fewtheory.distill.sid import (
@@ -537,16 +537,17 @@ def denoiser_student(bed, times):
     return bed.model(RF, "data")
 
 
+REACH = 1.959963984540054 * 0.25  # of the 95 % set around either mode: 16 stds part them
+
+
 def designable(make, bed, count, gamma, rng, n=100_000):
     """(share of samples in the teacher's 95 % set, within-mode std, samples) of K steps."""
     times = protein_times(count)
     steps = FewSteps(times, noise_scale=gamma)
     like = torch.zeros(n, 1, dtype=torch.float64)
     y = sample(make(bed, times), steps, like, rng=rng).numpy()
-    draws = bed.sample(400_000, rng=rng)
-    edge = np.quantile(bed.log_prob(draws), 0.05)
-    inside = float((bed.log_prob(y) >= edge).mean())
-    return inside, float((np.abs(y) - 2).std()), y
+    away = np.abs(np.abs(y) - 2)
+    return float((away < REACH).mean()), float((np.abs(y) - 2).std()), y
 
 
 @claim(
@@ -557,18 +558,29 @@ def designable(make, bed, count, gamma, rng, n=100_000):
 )
 def few_steps_and_noise_scaling(make, rng):
     """Teacher .5 N(-2, .0625) + .5 N(2, .0625), "designable" inside its 95 % highest-density set:
-    gamma = 1 gives .95 for every K; gamma = .45 gives .945 at K = 1, .982 at 4, .9999 at 8, 1.0000
-    at 16 with a within-mode std of .112 = gamma x .25. Neither few steps nor scaled noise alone."""
-    table = {(1, 1.0): 0.95, (4, 1.0): 0.95, (16, 1.0): 0.95}
-    table |= {(1, 0.45): 0.945, (4, 0.45): 0.982, (8, 0.45): 0.9999, (16, 0.45): 1.0}
-    why = "the known value's last digit and four standard errors of 1e5 draws"
-    for (count, gamma), share in table.items():
-        found, std, _ = designable(make, MODES, count, gamma, rng)
-        room = 0.001 + 4 * math.sqrt(0.05 * 0.95 / 1e5) * 1.3
-        what = f"K = {count}, gamma = {gamma:g}"
-        yield Evidence("law", found, share, room, why, what=what)
-        if (count, gamma) == (16, 0.45):
-            yield Evidence("law", std, 0.1125, 0.001, "a standard error of 2.5e-4", what="std")
+    gamma = 1 gives .95 for every K; gamma = .45 gives .945 (exactly .9445) at K = 1, .982 at 4,
+    .9999 at 8, 1.0000 at 16 with a within-mode std of .112 = gamma x .25. Neither few steps nor
+    scaled noise alone."""
+    n = 100_000
+
+    def tested(count, gamma, share):
+        found = designable(make, MODES, count, gamma, rng, n)[0]
+        z = (found - share) / math.sqrt(share * (1 - share) / n)
+        return law(z, n=n, what=f"K = {count}, gamma = {gamma:g}")
+
+    for count in (1, 4, 16):
+        yield tested(count, 1.0, 0.95)
+    # K = 1: y = F^{-1}(Phi(gamma z)) is in the set where Phi(gamma |z|) is in [.5125, .9875]
+    low, high = (ndtri(u) / 0.45 for u in (0.5125, 0.9875))
+    yield tested(1, 0.45, float(2 * (ndtr(high) - ndtr(low))))
+    why = "half a unit of the known value's last digit, and four standard errors of both samples"
+    for count, share, unit in ((4, 0.982, 1e-3), (8, 0.9999, 1e-4), (16, 1.0, 1e-4)):
+        found, std, _ = designable(make, MODES, count, 0.45, rng, n)
+        room = 0.5 * unit + 4 * math.sqrt(2 * share * (1 - share) / n) + 4 / n
+        yield Evidence("law", found, share, room, why, what=f"K = {count}, gamma = .45")
+    # the std of n draws has a relative standard error of 1 / sqrt(2 n), twice the ends' squares
+    room = 0.0005 + 4 * 0.1125 / math.sqrt(2 * n)
+    yield Evidence("law", std, 0.1125, room, why, what="within-mode std, K = 16")
 
 
 @claim(

@@ -21,6 +21,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -146,8 +147,8 @@ def _naive_gain(c: float, path: Path, t: float, s: float, v: float, levels: int)
     high = 1.0 + abs(low)
     while pull(high) < 0:
         high *= 2
-    found = brentq(pull, low, high, xtol=1e-15)
-    return float(found)  # type: ignore[reportArgumentType]
+    found: Any = brentq(pull, low, high, xtol=1e-15)
+    return float(found)
 
 
 def _variance(c: float, path: Path, s: float | int) -> float:

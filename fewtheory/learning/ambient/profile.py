@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -69,10 +69,12 @@ def _within_bounds(
 ) -> np.ndarray:
     from scipy.optimize import least_squares
 
-    residuals, slopes = (partial(f, table, theta, free) for f in (_residuals, _slopes))
     start = np.clip(theta, low + 1e-10, high - 1e-10)[free]
+    residuals, slopes = (partial(f, table, theta, free) for f in (_residuals, _slopes))
     tight: Any = {"x_scale": "jac", "xtol": 1e-12, "ftol": 1e-12, "gtol": 1e-12}
-    found = least_squares(residuals, start, slopes, (low[free], high[free]), **tight)  # type: ignore
+    found = least_squares(
+        residuals, start, jac=cast(Any, slopes), bounds=(low[free], high[free]), **tight
+    )
     return _moved(theta, free, found.x)
 
 
@@ -137,7 +139,7 @@ def profile_interval(
         while True:  # brackets the crossing, then finds it
             far = best + side * min(width, abs(edge - best))
             if above(far) >= 0:
-                found: Any = brentq(above, near, far, xtol=1e-4 * step, rtol=1e-5)  # type: ignore
+                found: Any = brentq(above, near, far, xtol=1e-4 * step, rtol=np.float64(1e-5))
                 ends.append(float(found))
                 break
             if width >= abs(edge - best):
