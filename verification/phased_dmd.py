@@ -16,19 +16,21 @@ import numpy as np
 import torch
 from scipy.special import ndtr
 
+from fewtheory.distill.parts.intervals import (
+    _lost,
+    interval_gradient,
+    interval_level,
+    raised,
+)
 from fewtheory.distill.parts.score_difference import score_difference
 from fewtheory.distill.parts.subinterval import (
-    _lost,
     _times_beta,
-    lifted,
     phase_weight,
     subinterval_coefficients,
-    subinterval_level,
     subinterval_loss,
     subinterval_target,
     subinterval_weight,
 )
-from fewtheory.distill.phased_dmd import phase_gradient
 from fewtheory.distill.theory.linear_world import linear_kl
 from fewtheory.distill.theory.mode_seeking import mode_transition, reverse_kl_fit
 from fewtheory.distill.theory.phases import (
@@ -73,7 +75,7 @@ NODES = 6001
 def conditional(target, bed, path, s, t):
     """E[target(x_s, eps) | x_t] at POINTS, and the largest term of the sum."""
     xs = np.linspace(-9, 9, NODES)
-    r, beta = subinterval_level(path, s, t)
+    r, beta = interval_level(path, s, t)
     prior = np.exp(bed.at(path, s).log_prob(xs[:, None]))
     found, largest = [], 0.0
     for x in POINTS:
@@ -338,7 +340,7 @@ def schur(target, c, path, s, t):
     points = cubature(3)
     xs = path.alpha(s) * math.sqrt(c) * points[:, :1] + path.sigma(s) * points[:, 1:2]
     eps = points[:, 2:]
-    y, x = target(path, xs, eps, s, t)[:, 0], lifted(path, xs, eps, s, t)[:, 0]
+    y, x = target(path, xs, eps, s, t)[:, 0], raised(path, xs, eps, s, t)[:, 0]
     joint = np.cov(np.stack([y, x]), bias=True)
     return float(joint[0, 0] - joint[0, 1] ** 2 / joint[1, 1])
 
@@ -403,7 +405,7 @@ def sampled_variance(target, rng):
     x0, noise, eps = rng.standard_normal((3, n, 1))
     xs = 0.5 * 0.7 * x0 + 0.5 * noise
     exact = Gaussian([0.0], 0.49).model(RF, "flow")
-    left = target(RF, xs, eps, 0.5, 0.6) - exact(lifted(RF, xs, eps, 0.5, 0.6), 0.6)
+    left = target(RF, xs, eps, 0.5, 0.6) - exact(raised(RF, xs, eps, 0.5, 0.6), 0.6)
     ratio = float((left**2).mean()) / 6.117700729927007
     # the residual is Gaussian: n ratio is chi-square, its cube root normal (Wilson and Hilferty)
     z = (ratio ** (1 / 3) - (1 - 2 / (9 * n))) / math.sqrt(2 / (9 * n))
@@ -412,16 +414,16 @@ def sampled_variance(target, rng):
 
 def unscaled(model, xs, eps, s, t, *, limit=10.0):
     """clamp(1 / beta^2) on the residual that was not multiplied by beta."""
-    beta = subinterval_level(model.path, s, t)[1]
+    beta = interval_level(model.path, s, t)[1]
     target = subinterval_target(model.path, xs, eps, s, t, model.prediction)
-    error = (model(lifted(model.path, xs, eps, s, t), t) - target).square()[:, 0]
+    error = (model(raised(model.path, xs, eps, s, t), t) - target).square()[:, 0]
     return (torch.clamp(beta**-2, max=limit) * error).mean()
 
 
 def unweighted(model, xs, eps, s, t, *, limit=10.0):
     """The plain regression."""
     target = subinterval_target(model.path, xs, eps, s, t, model.prediction)
-    return (model(lifted(model.path, xs, eps, s, t), t) - target).square().mean()
+    return (model(raised(model.path, xs, eps, s, t), t) - target).square().mean()
 
 
 @claim(
@@ -454,7 +456,7 @@ def no_weight(path, s, t, *, limit=10.0):
 
 def inverse_weight(path, s, t, *, limit=10.0):
     """clamp(1 / beta^2) taken for the net weight."""
-    return min(limit, subinterval_level(path, s, t)[1] ** -2)
+    return min(limit, interval_level(path, s, t)[1] ** -2)
 
 
 @claim(
@@ -502,13 +504,13 @@ def mean_shift(gradient, path, s, t, kinds=("flow", "flow")):
 
 C4 = [
     sabotage(
-        phase_gradient,
-        "r if weight is None else r * weight(Level.at(teacher.path, t))",
-        "1.0",
+        interval_gradient,
+        "lam * r",
+        "lam",
         "no alpha_{t|s}",
     ),
     sabotage(
-        phase_gradient,
+        interval_gradient,
         "q * _difference(x, t, teacher, fake, cond)",
         "-q * _difference(x, t, teacher, fake, cond)",
         "uphill",
@@ -517,7 +519,7 @@ C4 = [
 ]
 
 
-@claim("C4a", kind="rate", of=phase_gradient, saboteurs=C4)
+@claim("C4a", kind="rate", of=interval_gradient, saboteurs=C4)
 def gradient_is_that_of_kl(gradient):
     """With the exact fake field, the mean gradient in a shift of x_s is the limit of difference
     quotients of KL at t = .7 (s = .5)."""
@@ -533,7 +535,7 @@ def gradient_is_that_of_kl(gradient):
     return limit(h, quotients, found, next_power=2, what="shift of x_s")
 
 
-@claim("C4b", kind="identity", of=phase_gradient, saboteurs=C4)
+@claim("C4b", kind="identity", of=interval_gradient, saboteurs=C4)
 def generator_weight(gradient):
     """It is w_{t|s} (v_teacher - v_fake): .1162477567 on the rectified path, for any two
     predictions; w_{t|s} = .1 at s = .5, t = .8, and .19302361199604698 on the trigonometric path at
@@ -544,7 +546,7 @@ def generator_weight(gradient):
 
     def by_weight(x, e, s, t, teacher, fake):
         path = teacher.path
-        up = lifted(path, x, e, s, t)
+        up = raised(path, x, e, s, t)
         gap = teacher.predicting("flow")(up, t) - fake.predicting("flow")(up, t)
         return phase_weight(path, s, t) * gap
 
@@ -907,12 +909,12 @@ def rounded_ratios(path, s, t):
 @claim(
     "C8",
     kind="identity",
-    of=subinterval_level,
+    of=interval_level,
     saboteurs=[
         wrong(subtracted, "sqrt(sigma_t^2 - r^2 sigma_s^2)"),
         wrong(rounded_ratios, "the difference of two rounded rho's"),
         sabotage(
-            subinterval_level,
+            interval_level,
             "path.beta_min + 0.5 * (path.beta_max - path.beta_min) * (t + s)",
             "path.beta_min + (path.beta_max - path.beta_min) * t",
             "the rate at t for its mean from s to t",

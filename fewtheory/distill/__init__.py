@@ -32,7 +32,13 @@ from .parts.adversary import Critic, critic_loss, generator_loss, ideal_gradient
 from .parts.feature_critic import FeatureCritic
 from .parts.huber import huber_scale, pseudo_huber
 from .parts.importance import effective_fraction, importance_log_weight, weight_wall
-from .parts.intervals import interval_gradient, step_intervals, trajectory_target
+from .parts.intervals import (
+    interval_gradient,
+    interval_level,
+    raised,
+    step_intervals,
+    trajectory_target,
+)
 from .parts.levels import karras_levels, log_uniform_times
 from .parts.preference import (
     Preference,
@@ -44,10 +50,8 @@ from .parts.preference import (
 from .parts.score_difference import dmd_gradient, score_difference
 from .parts.student import Exit, FewSteps, leave, sample
 from .parts.subinterval import (
-    lifted,
     phase_weight,
     subinterval_coefficients,
-    subinterval_level,
     subinterval_loss,
     subinterval_target,
     subinterval_weight,
@@ -55,7 +59,7 @@ from .parts.subinterval import (
 from .parts.surrogate import as_loss
 from .parts.trajectory_losses import min_snr
 from .phase_runs import sample_phases, train_phases
-from .phased_dmd import Phase, phase_gradient, phased_dmd, phases
+from .phased_dmd import Phase, phased_dmd, phases
 from .sid import SiDTerms, denoising_score, resetting, sid, sid_bound, sid_loss, sid_terms
 from .tdm import tdm, unified_steps
 from .theory.affine_denoiser import AffineDenoiser, affine_denoiser
@@ -169,6 +173,7 @@ __all__ = [
     "importance_log_weight",
     "interleaved",
     "interval_gradient",
+    "interval_level",
     "joint_kl",
     "joint_mean",
     "joint_optimum",
@@ -177,7 +182,6 @@ __all__ = [
     "largest_ema",
     "largest_noise",
     "leave",
-    "lifted",
     "linear_kl",
     "locked_kl",
     "locked_l1",
@@ -194,7 +198,6 @@ __all__ = [
     "one_step_variance",
     "particle_kl",
     "partition_gain",
-    "phase_gradient",
     "phase_weight",
     "phased_dmd",
     "phases",
@@ -207,6 +210,7 @@ __all__ = [
     "protein_times",
     "pseudo_huber",
     "pulling",
+    "raised",
     "range_mean",
     "redrawn_share",
     "renoise_log_ratio",
@@ -230,7 +234,6 @@ __all__ = [
     "split_run",
     "step_intervals",
     "subinterval_coefficients",
-    "subinterval_level",
     "subinterval_loss",
     "subinterval_target",
     "subinterval_weight",

@@ -16,29 +16,26 @@ it is told which (`exit_pooling`). Fan et al., arXiv 2510.27684, sheet `phased-d
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import nn
 
-from ..arrays import Array, standard_normal, uniform
-from ..errors import fail, integer, number, one_of, state
-from ..model import Level, Model, over_event
+from ..arrays import standard_normal, uniform
+from ..errors import fail, integer, number, one_of
+from ..model import Model
 from ..paths import Path
-from ..shapes import Float
 from ..train.denoising import AsModel
 from ..train.denoising import Weight as LossWeight
 from ..train.player import Batch, Player
 from .dmd import Distillation, Settings
-from .parts.intervals import step_down
-from .parts.score_difference import score_difference
+from .parts.intervals import LevelWeight, interval_gradient, step_down
 from .parts.student import FewSteps, predict, start
-from .parts.subinterval import lifted, subinterval_level, subinterval_loss
+from .parts.subinterval import subinterval_loss
 from .parts.surrogate import as_loss
 
-LevelWeight: TypeAlias = Callable[[Level], Array]
 INTERVALS = ("nested", "disjoint")
 
 
@@ -110,40 +107,6 @@ def phases(levels: Sequence[float | int], boundaries: Sequence[float | int] = ()
     return [Phase(tuple(grid[a:b]), grid[b]) for a, b in itertools.pairwise(ends)]
 
 
-def phase_gradient(
-    xs: Float[Array, "n *event"],
-    eps: Float[Array, "n *event"],
-    s: float | int,
-    t: Array,
-    teacher: Model,
-    fake: Model,
-    *,
-    weight: LevelWeight | None = None,
-    **cond: Any,
-) -> Float[Array, "n *event"]:
-    """The gradient in x_s: w_{t|s} (v_teacher - v_fake) at x_t, which is r (s_fake - s_teacher).
-
-    xs: samples at s (n, *event); eps: the noise of x_t; t: a number or (n,). v = eps - x_0, w_{t|s}
-    = alpha_t r / (alpha_t sigma_t + sigma_t^2) (`phase_weight`). weight: a further factor, a
-    function of the `Level`; without it this is the gradient of KL at t. Raises ValueError or
-    TypeError by name.
-
-    >>> import numpy as np
-    >>> from fewtheory import paths, testbeds
-    >>> wide, narrow = (testbeds.Gaussian([0.0], v).model(paths.EDM()) for v in (3.0, 1.0))
-    >>> one = np.ones((1, 1))
-    >>> phase_gradient(one, 0 * one, 0.5, 1.0, narrow, wide).round(4).tolist()
-    [[0.25]]
-    """
-    state("phase_gradient", "xs", xs)
-    if not isinstance(teacher, Model):
-        raise TypeError(f"phase_gradient: teacher must be a Model, got {type(teacher).__name__}")
-    r = subinterval_level(teacher.path, s, t)[0]
-    factor = r if weight is None else r * weight(Level.at(teacher.path, t))
-    up = lifted(teacher.path, xs, eps, s, t)
-    return over_event(factor, xs) * score_difference(up, t, teacher, fake, **cond)
-
-
 @dataclass(frozen=True, eq=False)
 class _Expert:
     """One phase: its student's Distillation, its place, and the experts before it."""
@@ -213,8 +176,8 @@ def phased_dmd(
 
     student, fake, as_model, teacher: as in `dmd`, the fake a fresh copy of the teacher in each
     phase; parts: all `phases`; earlier: the trained experts of those before, which nothing moves.
-    intervals, margin: of `Phase.levels`; weight: of `phase_gradient`. The fake score learns on the
-    same levels with `fake_margin` for a margin (the public trainer's is .02; zero is safe with
+    intervals, margin: of `Phase.levels`; weight: of `interval_gradient`. The fake score learns on
+    the same levels with `fake_margin` for a margin (the public trainer's is .02; zero is safe with
     `limit`); limit, fake_weight: of `subinterval_loss` (limit and weight). exit_as: the name under
     which the fake score alone is told the exit inside the phase, (n,) integers; the paper does not
     tell it. every: fake steps a student step. over: of `as_loss`. settings: of either `Player`. A
@@ -245,7 +208,7 @@ def phased_dmd(
         seen, real = as_model(networks["fake"]).given(**cond), shared.split(batch)[1]
         with torch.no_grad():
             eps = standard_normal(rng, xs.shape, xs)
-            g = phase_gradient(xs, eps, s, t, teacher.given(**real), seen, weight=weight)
+            g = interval_gradient(xs, eps, s, t, teacher.given(**real), seen, weight=weight)
         return as_loss(xs, g, over=over)
 
     def fake_loss(networks: Mapping[str, nn.Module], batch: Batch, rng: Any) -> torch.Tensor:

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from fewtheory import Model, paths, testbeds
+from fewtheory.distill.parts.intervals import interval_gradient
 from fewtheory.distill.parts.student import FewSteps, leave
 from fewtheory.distill.phase_runs import sample_phases, train_phases
-from fewtheory.distill.phased_dmd import Phase, phase_gradient, phased_dmd, phases, run_steps
+from fewtheory.distill.phased_dmd import Phase, phased_dmd, phases, run_steps
 from fewtheory.distill.theory.exit_pooling import exit_pooling
 from fewtheory.distill.theory.linear_world import linear_kl
 from fewtheory.distill.theory.two_exits import two_exits
@@ -191,7 +192,7 @@ def test_the_paths_agree_on_the_gradient_at_one_ratio_of_noise():
     for path in (RF, TRIG, paths.VPLinear()):
         s, t = (float(path.t_at(lam)) for lam in (0.5, -0.5))
         fake, teacher = (testbeds.Gaussian([m], 0.5).model(path) for m in (0.0, 1.0))
-        g = phase_gradient(path.alpha(s) * y, eps, s, t, teacher, fake)
+        g = interval_gradient(path.alpha(s) * y, eps, s, t, teacher, fake)
         found.append(path.alpha(s) * g)  # in y = x_s / alpha_s
     assert found[1] == pytest.approx(found[0], rel=1e-10)
     assert found[2] == pytest.approx(found[0], rel=1e-10)
@@ -201,8 +202,8 @@ def test_a_weight_multiplies_the_gradient():
     x = torch.ones(3, 1, dtype=torch.float64)
     t = torch.tensor([0.6, 0.7, 0.9], dtype=torch.float64)
     fake, teacher = (testbeds.Gaussian([m], 0.5).model(RF) for m in (0.0, 1.0))
-    plain = phase_gradient(x, 0 * x, 0.5, t, teacher, fake)
-    weighted = phase_gradient(x, 0 * x, 0.5, t, teacher, fake, weight=lambda lv: lv.sigma**2)
+    plain = interval_gradient(x, 0 * x, 0.5, t, teacher, fake)
+    weighted = interval_gradient(x, 0 * x, 0.5, t, teacher, fake, weight=lambda lv: lv.sigma**2)
     assert weighted == pytest.approx(t[:, None] ** 2 * plain, rel=1e-12)
 
 
@@ -353,9 +354,9 @@ NET = Affine()
             "phased_dmd: steps.times must be in",
         ),
         (
-            lambda: phase_gradient(np.ones((1, 1)), np.ones((1, 1)), 0.5, 0.8, TEACHER, TEACHER),
+            lambda: interval_gradient(np.ones((1, 1)), np.ones((1, 1)), 0.5, 0.8, TEACHER, TEACHER),
             TypeError,
-            "phase_gradient: teacher must be a Model, got Gaussian",
+            "interval_gradient: teacher must be a Model, got Gaussian",
         ),
         (
             lambda: sample_phases([], PARTS, torch.zeros(1, 1), rng=generator()),

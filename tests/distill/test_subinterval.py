@@ -12,11 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewtheory import Model, paths
+from fewtheory.distill.parts.intervals import interval_level, raised
 from fewtheory.distill.parts.subinterval import (
-    lifted,
     phase_weight,
     subinterval_coefficients,
-    subinterval_level,
     subinterval_loss,
     subinterval_target,
     subinterval_weight,
@@ -43,7 +42,7 @@ ONE = np.ones((1, 1))
 @pytest.mark.parametrize("known", KNOWN[:2])
 def test_coefficients_are_known(known):
     path, s, t = NAMED[known["inputs"]["path"]], known["inputs"]["s"], known["inputs"]["t"]
-    r, beta = subinterval_level(path, s, t)
+    r, beta = interval_level(path, s, t)
     rows = {kind: subinterval_coefficients(path, s, t, kind) for kind in ("flow", "noise", "data")}
     found = {
         "alpha_ts": r,
@@ -61,7 +60,7 @@ def test_coefficients_are_known(known):
 def test_the_score_and_the_velocity_rows_are_affine_in_the_others():
     s, t = 0.3, 0.7
     score = subinterval_coefficients(TRIG, s, t, "score")
-    assert score == pytest.approx((0.0, -1 / subinterval_level(TRIG, s, t)[1]), rel=1e-14)
+    assert score == pytest.approx((0.0, -1 / interval_level(TRIG, s, t)[1]), rel=1e-14)
     data, noise = (np.array(subinterval_coefficients(TRIG, s, t, k)) for k in ("data", "noise"))
     velocity = TRIG.dalpha(t) * data + TRIG.dsigma(t) * noise
     assert subinterval_coefficients(TRIG, s, t, "velocity") == pytest.approx(velocity, rel=1e-13)
@@ -85,9 +84,9 @@ def test_arrays_of_every_library_give_what_numbers_do(asarray):
     x, eps, t = asarray([[0.3], [-1.0]]), asarray([[1.0], [0.5]]), asarray([0.6, 0.9])
     for path in (RF, TRIG, VP, paths.VPCosine(), paths.Table(np.cumprod(1 - BETAS))):
         target = np.asarray(subinterval_target(path, x, eps, 0.5, t))
-        up, w = np.asarray(lifted(path, x, eps, 0.5, t)), subinterval_weight(path, 0.5, t)
+        up, w = np.asarray(raised(path, x, eps, 0.5, t)), subinterval_weight(path, 0.5, t)
         for i, u in enumerate((0.6, 0.9)):
-            r, beta = subinterval_level(path, 0.5, u)
+            r, beta = interval_level(path, 0.5, u)
             a, b = subinterval_coefficients(path, 0.5, u)
             xi, ei = float(x[i, 0]), float(eps[i, 0])
             assert up[i, 0] == pytest.approx(r * xi + beta * ei, rel=1e-12)
@@ -97,9 +96,9 @@ def test_arrays_of_every_library_give_what_numbers_do(asarray):
 
 def test_single_precision_stays_and_keeps_its_digits():
     t = torch.tensor([0.50001, 0.5003])
-    beta = subinterval_level(VP, 0.5, t)[1]
+    beta = interval_level(VP, 0.5, t)[1]
     assert beta.dtype == torch.float32
-    exact = [subinterval_level(VP, 0.5, float(u))[1] for u in t]
+    exact = [interval_level(VP, 0.5, float(u))[1] for u in t]
     assert beta.numpy() == pytest.approx(np.array(exact), rel=1e-6)
 
 
@@ -108,8 +107,8 @@ def test_levels_go_up_in_two_steps_as_in_one(s, part, name):
     path = {"lin": VP, "cos": paths.VPCosine(), "rf": RF}[name]
     t = s + part * (0.98 - s)
     middle = 0.5 * (s + t)
-    (r1, b1), (r2, b2) = subinterval_level(path, s, middle), subinterval_level(path, middle, t)
-    r, beta = subinterval_level(path, s, t)
+    (r1, b1), (r2, b2) = interval_level(path, s, middle), interval_level(path, middle, t)
+    r, beta = interval_level(path, s, t)
     # t - s itself is known to eps / (t - s)
     rel = 1e-12 + 8 * 2.3e-16 / (t - s)
     assert r1 * r2 == pytest.approx(r, rel=1e-12)
@@ -118,7 +117,7 @@ def test_levels_go_up_in_two_steps_as_in_one(s, part, name):
 
 def test_the_level_at_s_is_without_noise():
     for path in (RF, TRIG, VP, paths.VPCosine(), paths.EDM()):
-        assert subinterval_level(path, 0.5, 0.5) == (1.0, 0.0)
+        assert interval_level(path, 0.5, 0.5) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize("interpolation", ["log", "linear"])
@@ -138,7 +137,7 @@ def test_a_tables_levels_are_those_of_its_entries(interpolation, s, t):
     with mpmath.workdps(40):
         exact = float(mpmath.sqrt(1 - alpha2(t) / alpha2(s)))
     # t N - 1 is rounded to 1e-13 of an entry, of which a step of .01 entries is a part
-    assert subinterval_level(path, s, t)[1] == pytest.approx(exact, rel=1e-11)
+    assert interval_level(path, s, t)[1] == pytest.approx(exact, rel=1e-11)
 
 
 # the loss and its weight
@@ -159,7 +158,7 @@ def test_the_loss_is_the_weighted_regression():
     for kind in ("flow", "noise", "score"):
         model = Model(lambda x, t: 0.3 * x + 0.1, RF, kind)
         target = subinterval_target(RF, xs, eps, 0.5, t, kind)
-        error = (model(lifted(RF, xs, eps, 0.5, t), t) - target).square().mean(1)
+        error = (model(raised(RF, xs, eps, 0.5, t), t) - target).square().mean(1)
         net = subinterval_weight(RF, 0.5, t)
         loss = subinterval_loss(model, xs, eps, 0.5, t)
         assert float(loss) == pytest.approx(float((net * error).mean()), rel=1e-12)
@@ -223,7 +222,7 @@ def test_at_clean_samples_the_biased_field_is_the_exact_one():
 
 def test_the_noised_divergence_of_gaussians_is_the_closed_form():
     q, p = mixture_1d([1.0], [0.3], [1.2]), mixture_1d([1.0], [-0.2], [0.7])
-    r, beta = subinterval_level(VP, 0.2, 0.6)
+    r, beta = interval_level(VP, 0.2, 0.6)
     v, w = (r * 1.2) ** 2 + beta**2, (r * 0.7) ** 2 + beta**2
     exact = 0.5 * (v / w - 1 - math.log(v / w) + (0.5 * r) ** 2 / w)
     assert noised_kl(q, p, VP, 0.2, 0.6) == pytest.approx(exact, rel=1e-12)
@@ -242,9 +241,9 @@ def test_levels_beyond_the_fold_are_counted_from_it():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: subinterval_level(RF, 0.5, 0.4), ValueError, "t must be at least s = 0.5, got"),
-        (lambda: subinterval_level(RF, -0.1, 0.4), ValueError, "s must be finite in"),
-        (lambda: subinterval_level(RF, 0.5, 1.4), ValueError, r"t must be in \[0, 1\] on"),
+        (lambda: interval_level(RF, 0.5, 0.4), ValueError, "t must be at least s = 0.5, got"),
+        (lambda: interval_level(RF, -0.1, 0.4), ValueError, "s must be finite in"),
+        (lambda: interval_level(RF, 0.5, 1.4), ValueError, r"t must be in \[0, 1\] on"),
         (
             lambda: subinterval_coefficients(RF, 0.5, 0.8, "eps"),
             ValueError,
@@ -255,7 +254,7 @@ def test_levels_beyond_the_fold_are_counted_from_it():
             ValueError,
             r"subinterval_target: eps must be of the shape of xs, \(1, 1\), got \(2, 1\)",
         ),
-        (lambda: lifted(RF, [1.0], ONE, 0.5, 0.8), TypeError, "lifted: xs must be an array"),
+        (lambda: raised(RF, [1.0], ONE, 0.5, 0.8), TypeError, "raised: x must be an array"),
         (
             lambda: subinterval_weight(RF, 0.5, 0.8, limit=0.0),
             ValueError,

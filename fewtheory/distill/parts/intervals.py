@@ -23,7 +23,16 @@ from typing import Any, TypeAlias
 from ...arrays import Array, as_like, is_torch, namespace
 from ...errors import fail, number, one_of, state
 from ...model import Level, Model, over_event
-from ...paths import EDM, Path, RectifiedFlow, Trigonometric, apply_elementwise
+from ...paths import (
+    EDM,
+    Path,
+    RectifiedFlow,
+    Table,
+    Trigonometric,
+    VPCosine,
+    VPLinear,
+    apply_elementwise,
+)
 from ...shapes import Float
 from .score_difference import score_difference
 from .student import FewSteps
@@ -107,16 +116,59 @@ def ending(path: Path, s: float | int) -> tuple[float, float]:
 
 
 def interval_level(path: Path, s: float | int, tau: Array) -> tuple[Array, Array]:
-    """(r, beta) of the trajectory law x_tau = r x_s + beta eps.
+    """(r, beta) of the trajectory law x_tau = r x_s + beta eps, with no difference of near numbers.
 
-    s: where the step ends, 0 for clean data; tau >= s: a number or (n,). Raises ValueError by name.
+    Where alpha^2 + sigma^2 = 1, beta^2 = 1 - r^2 from the schedule's own integral of d log alpha; a
+    table is exact within an entry, and to its entries' rounding beyond. s: where the step ends, 0
+    for clean data; tau >= s: a number or (n,), taken in float64. Raises ValueError by name.
 
     >>> from fewtheory.paths import RectifiedFlow
-    >>> [round(v, 6) for v in interval_level(RectifiedFlow(), 0.5, 0.8)]
-    [0.4, 0.774597]
+    >>> interval_level(RectifiedFlow(), 0.5, 0.50001)[1]
+    0.004472135954989403
     """
     g = noise_gap(path, s, tau)
-    return path.alpha(tau) / ending(path, s)[0], path.sigma(tau) * (g * (2 - g)) ** 0.5
+    r, low = path.alpha(tau) / ending(path, s)[0], float(s)
+    if low == 0 or not isinstance(path, (VPLinear, VPCosine, Table)):
+        return r, path.sigma(tau) * (g * (2 - g)) ** 0.5
+    if isinstance(tau, (int, float)):
+        return r, apply_elementwise(lambda xp, v: xp.sqrt(_lost(xp, path, low, v)), float(tau))
+    xp = namespace(tau)
+    lost = _lost(xp, path, low, xp.astype(tau, xp.float64))
+    return r, xp.astype(xp.sqrt(xp.clip(lost, min=0.0)), tau.dtype)
+
+
+def _lost(xp: Any, path: Path, s: float, t: Array) -> Array:
+    """1 - (alpha_t / alpha_s)^2."""
+    if isinstance(path, VPLinear):
+        rate = path.beta_min + 0.5 * (path.beta_max - path.beta_min) * (t + s)
+        return -xp.expm1(-(t - s) * rate)
+    if isinstance(path, VPCosine):
+        quarter = 0.5 * math.pi / (1 + path.s)
+        below = math.cos(quarter * (s + path.s)) ** 2
+        return xp.sin(quarter * (t - s)) * xp.sin(quarter * (t + s + 2 * path.s)) / below
+    assert isinstance(path, Table)
+    fall = _table_fall(xp, path, s, t)
+    return -xp.expm1(-2 * fall) if path.interpolation == "log" else fall / path.alpha(s) ** 2
+
+
+def _table_fall(xp: Any, path: Table, s: float, t: Array) -> Array:
+    """-log alpha ("log") or -alpha^2 ("linear"), which are linear in an entry, from s to t."""
+    n = path.entries
+    right = (math.floor(s * n - 1) + 2) / n  # where the entry of s ends
+    left = (xp.floor(t * n - 1) + 1) / n  # where that of t begins
+    edge, at_s = right + 0 * t, _slope(path, s)
+    over = _value(xp, path, xp.maximum(left, edge)) - _value(xp, path, edge)
+    beyond = at_s * (right - s) + over + _slope(path, t) * (t - left)
+    return xp.where(left < edge, at_s * (t - s), beyond)
+
+
+def _slope(path: Table, t: Array) -> Array:
+    log = path.interpolation == "log"
+    return -path.dalpha(t) * (1 / path.alpha(t) if log else 2 * path.alpha(t))
+
+
+def _value(xp: Any, path: Table, t: Array) -> Array:
+    return -xp.log(path.alpha(t)) if path.interpolation == "log" else -(path.alpha(t) ** 2)
 
 
 def raised(
@@ -126,7 +178,17 @@ def raised(
     s: float | int,
     tau: Array,
 ) -> Float[Array, "n *event"]:
-    """x_tau = r x_s + beta eps. x: x_s (n, *event); tau: a number or (n,)."""
+    """x_tau = r x_s + beta eps. x: x_s (n, *event); eps: of that shape; tau: a number or (n,).
+
+    Raises ValueError or TypeError by name.
+
+    >>> import numpy as np
+    >>> from fewtheory.paths import RectifiedFlow
+    >>> one = np.ones((1, 1))
+    >>> raised(RectifiedFlow(), one, 0 * one, 0.5, 0.8).round(4).tolist()
+    [[0.4]]
+    """
+    same("raised", "x", x, eps)
     r, beta = (over_event(v, x) for v in interval_level(path, s, tau))
     return r * x + beta * eps
 
@@ -182,9 +244,7 @@ def interval_gradient(
     >>> interval_gradient(one, 0 * one, 0.5, 1.0, narrow, wide).round(4).tolist()
     [[0.25]]
     """
-    state("interval_gradient", "x", x)
-    if tuple(eps.shape) != tuple(x.shape):
-        raise fail("interval_gradient", "eps", f"of the shape of x, {tuple(x.shape)}", eps.shape)
+    same("interval_gradient", "x", x, eps)
     if not isinstance(teacher, Model):
         raise TypeError(f"interval_gradient: teacher must be a Model, got {type(teacher).__name__}")
     path = teacher.path
@@ -253,3 +313,11 @@ def _end(where: str, path: Path, s: float | int) -> float:
         if float(path.alpha(low)) == 0:
             raise fail(where, "s", "where alpha is above 0", s)
     return low
+
+
+def same(where: str, argument: str, x: Array, eps: Array) -> None:
+    """Raise unless x is a state and its noise has that shape."""
+    state(where, argument, x)
+    if tuple(getattr(eps, "shape", ())) != tuple(x.shape):
+        shape = getattr(eps, "shape", eps)
+        raise fail(where, "eps", f"of the shape of {argument}, {tuple(x.shape)}", shape)

@@ -25,69 +25,13 @@ from typing import Any
 import torch
 
 from ...arrays import Array, namespace
-from ...errors import fail, number, one_of, state
+from ...errors import fail, number, one_of
 from ...model import MEANING, PREDICTIONS, Level, Model, over_event
-from ...paths import Path, Table, VPCosine, VPLinear, apply_elementwise
+from ...paths import Path
 from ...shapes import Float
 from ...train.denoising import Weight as LossWeight
-from .intervals import ending, interval_level
+from .intervals import ending, interval_level, raised, same
 from .score_difference import full_precision
-
-
-def subinterval_level(path: Path, s: float | int, t: Array) -> tuple[Array, Array]:
-    """(r, beta) of x_t = r x_s + beta eps, with the difference taken in t - s on every path.
-
-    As `interval_level`; where alpha^2 + sigma^2 = 1, beta^2 = 1 - r^2 from the schedule's own
-    integral of d log alpha. A table is exact within an entry, and to its entries' rounding beyond.
-    s: 0 for clean data; t >= s: a number or (n,), taken in float64. Raises ValueError by name.
-
-    >>> from fewtheory.paths import RectifiedFlow
-    >>> subinterval_level(RectifiedFlow(), 0.5, 0.50001)[1]
-    0.004472135954989403
-    """
-    r, beta = interval_level(path, s, t)
-    if float(s) == 0 or not isinstance(path, (VPLinear, VPCosine, Table)):
-        return r, beta
-    low = float(s)
-    if isinstance(t, (int, float)):
-        return r, apply_elementwise(lambda xp, v: xp.sqrt(_lost(xp, path, low, v)), float(t))
-    xp = namespace(t)
-    lost = _lost(xp, path, low, xp.astype(t, xp.float64))
-    return r, xp.astype(xp.sqrt(xp.clip(lost, min=0.0)), t.dtype)
-
-
-def _lost(xp: Any, path: Path, s: float, t: Array) -> Array:
-    """1 - (alpha_t / alpha_s)^2."""
-    if isinstance(path, VPLinear):
-        rate = path.beta_min + 0.5 * (path.beta_max - path.beta_min) * (t + s)
-        return -xp.expm1(-(t - s) * rate)
-    if isinstance(path, VPCosine):
-        quarter = 0.5 * math.pi / (1 + path.s)
-        below = math.cos(quarter * (s + path.s)) ** 2
-        return xp.sin(quarter * (t - s)) * xp.sin(quarter * (t + s + 2 * path.s)) / below
-    assert isinstance(path, Table)
-    fall = _table_fall(xp, path, s, t)
-    return -xp.expm1(-2 * fall) if path.interpolation == "log" else fall / path.alpha(s) ** 2
-
-
-def _table_fall(xp: Any, path: Table, s: float, t: Array) -> Array:
-    """-log alpha ("log") or -alpha^2 ("linear"), which are linear in an entry, from s to t."""
-    n = path.entries
-    right = (math.floor(s * n - 1) + 2) / n  # where the entry of s ends
-    left = (xp.floor(t * n - 1) + 1) / n  # where that of t begins
-    edge, at_s = right + 0 * t, _slope(path, s)
-    over = _value(xp, path, xp.maximum(left, edge)) - _value(xp, path, edge)
-    beyond = at_s * (right - s) + over + _slope(path, t) * (t - left)
-    return xp.where(left < edge, at_s * (t - s), beyond)
-
-
-def _slope(path: Table, t: Array) -> Array:
-    log = path.interpolation == "log"
-    return -path.dalpha(t) * (1 / path.alpha(t) if log else 2 * path.alpha(t))
-
-
-def _value(xp: Any, path: Table, t: Array) -> Array:
-    return -xp.log(path.alpha(t)) if path.interpolation == "log" else -(path.alpha(t) ** 2)
 
 
 def subinterval_coefficients(
@@ -95,7 +39,7 @@ def subinterval_coefficients(
 ) -> tuple[Array, Array]:
     """(a, b) of the unbiased target a x_s + b eps of a prediction; infinite at t = s.
 
-    kind: one of the predictions of a `Model`; other arguments as in `subinterval_level`. Raises
+    kind: one of the predictions of a `Model`; other arguments as in `interval_level`. Raises
     ValueError by name.
 
     >>> from fewtheory.paths import RectifiedFlow
@@ -112,7 +56,7 @@ def _times_beta(
 ) -> tuple[Array, Array, Array]:
     """beta a, beta b and beta: finite at t = s."""
     one_of(where, "kind", kind, PREDICTIONS)
-    r, beta = subinterval_level(path, s, t)
+    r, beta = interval_level(path, s, t)
     alpha_s, sigma_s = ending(path, s)
     level = Level.at(path, t)
     of_data, of_noise = MEANING[kind](level)
@@ -140,29 +84,9 @@ def subinterval_target(
     >>> subinterval_target(RectifiedFlow(), one, one, 0.5, 0.8).round(4).tolist()
     [[-0.709]]
     """
-    _same("subinterval_target", xs, eps)
+    same("subinterval_target", "xs", xs, eps)
     a, b = subinterval_coefficients(path, s, t, kind)
     return over_event(a, xs) * xs + over_event(b, xs) * eps
-
-
-def lifted(
-    path: Path,
-    xs: Float[Array, "n *event"],
-    eps: Float[Array, "n *event"],
-    s: float | int,
-    t: Array,
-) -> Float[Array, "n *event"]:
-    """x_t = r x_s + beta eps. Arguments as in `subinterval_target`.
-
-    >>> import numpy as np
-    >>> from fewtheory.paths import RectifiedFlow
-    >>> one = np.ones((1, 1))
-    >>> lifted(RectifiedFlow(), one, 0 * one, 0.5, 0.8).round(4).tolist()
-    [[0.4]]
-    """
-    _same("lifted", xs, eps)
-    r, beta = (over_event(v, xs) for v in subinterval_level(path, s, t))
-    return r * xs + beta * eps
 
 
 def subinterval_weight(path: Path, s: float | int, t: Array, *, limit: float | int = 10.0) -> Array:
@@ -176,7 +100,7 @@ def subinterval_weight(path: Path, s: float | int, t: Array, *, limit: float | i
     0.4
     """
     most = _limit("subinterval_weight", limit)
-    beta = subinterval_level(path, s, t)[1]
+    beta = interval_level(path, s, t)[1]
     if isinstance(beta, (int, float)):
         return min(1.0, most * float(beta) ** 2)
     return namespace(beta).clip(most * beta**2, max=1.0)
@@ -192,7 +116,7 @@ def phase_weight(path: Path, s: float | int, t: Array) -> Array:
     >>> round(phase_weight(RectifiedFlow(), 0.5, 0.8), 12)
     0.1
     """
-    r = subinterval_level(path, s, t)[0]
+    r = interval_level(path, s, t)[0]
     alpha, sigma = path.alpha(t), path.sigma(t)
     return alpha * r / (alpha * sigma + sigma**2)
 
@@ -221,13 +145,13 @@ def subinterval_loss(
     >>> round(float(loss), 4)
     2.704
     """
-    _same("subinterval_loss", xs, eps)
+    same("subinterval_loss", "xs", xs, eps)
     most = _limit("subinterval_loss", limit)
     of_x, of_eps, beta = (
         over_event(v, xs)
         for v in _times_beta("subinterval_loss", model.path, s, t, model.prediction)
     )
-    out = full_precision(model(lifted(model.path, xs, eps, s, t), t, **cond))
+    out = full_precision(model(raised(model.path, xs, eps, s, t), t, **cond))
     error = (beta * out - (of_x * xs + of_eps * eps)).square().reshape(xs.shape[0], -1).mean(1)
     error = error * torch.clamp(beta.reshape(-1) ** -2, max=most)
     return (error if weight is None else weight(Level.at(model.path, t)) * error).mean()
@@ -239,10 +163,3 @@ def _limit(where: str, limit: float | int) -> float:
     if number(where, "limit", limit, 0.0) == 0:
         raise fail(where, "limit", "above 0", limit)
     return float(limit)
-
-
-def _same(where: str, xs: Array, eps: Array) -> None:
-    state(where, "xs", xs)
-    if tuple(getattr(eps, "shape", ())) != tuple(xs.shape):
-        shape = getattr(eps, "shape", eps)
-        raise fail(where, "eps", f"of the shape of xs, {tuple(xs.shape)}", shape)

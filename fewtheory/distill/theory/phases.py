@@ -23,8 +23,8 @@ from ...model import Model, over_event
 from ...paths import Path
 from ...shapes import Float
 from ...testbeds import ProductMixture, mixture_1d
-from ..parts.intervals import ending
-from ..parts.subinterval import subinterval_coefficients, subinterval_level
+from ..parts.intervals import ending, interval_level
+from ..parts.subinterval import subinterval_coefficients
 from .mode_seeking import ModeTransition
 
 NODES, WIDTH = 4001, 10.0  # of the trapezoid rule, and how many standard deviations to either side
@@ -44,7 +44,7 @@ def target_variance(
     [6.1177, 1.1177]
     """
     clean = number("target_variance", "c", c, 0.0)
-    r, beta = subinterval_level(path, s, float(t))
+    r, beta = interval_level(path, s, float(t))
     if beta == 0:
         raise fail("target_variance", "t", f"above s = {s}", t)
     a, b = subinterval_coefficients(path, s, float(t), kind)
@@ -77,7 +77,7 @@ def biased_error(
     """
     mean = number("biased_error", "m", m, -math.inf)
     clean = number("biased_error", "c", c, 0.0)
-    r, beta = subinterval_level(path, s, float(t))
+    r, beta = interval_level(path, s, float(t))
     alpha_s, sigma_s = ending(path, s)
     alpha, sigma = path.alpha(float(t)), path.sigma(float(t))
     V_s, V_t = alpha_s**2 * clean + sigma_s**2, alpha**2 * clean + sigma**2
@@ -100,7 +100,7 @@ def biased_flow(
     >>> biased_flow(exact, np.ones((1, 1)), 0.5, 0.8).round(6).tolist()
     [[0.844995]]
     """
-    r, beta = (over_event(v, x) for v in subinterval_level(model.path, s, t))
+    r, beta = (over_event(v, x) for v in interval_level(model.path, s, t))
     score = model.predicting("score")(x, t)
     return -beta * score - (x + beta**2 * score) / r
 
@@ -179,7 +179,7 @@ def noised_kl(
     """
     for name, bed in {"q": q, "p": p}.items():
         _one_dimension("noised_kl", name, bed)
-    r, beta = subinterval_level(path, s, float(t))
+    r, beta = interval_level(path, s, float(t))
     mine, real = (
         mixture_1d(bed.weights[0], r * bed.means[0], np.hypot(r * bed.stds[0], beta))
         for bed in (q, p)
