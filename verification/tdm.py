@@ -28,9 +28,9 @@ from fewtheory.distill.parts.intervals import (
     raised,
     step_down,
     step_gain,
-    step_intervals,
     trajectory_target,
 )
+from fewtheory.distill.parts.step_levels import step_intervals
 from fewtheory.distill.parts.student import Exit, FewSteps, advance, leave, predict, start
 from fewtheory.distill.theory.exit_pooling import exit_gradients, exit_pooling, pooled_kl
 from fewtheory.distill.theory.greedy_steps import (

@@ -32,13 +32,7 @@ from .parts.adversary import Critic, critic_loss, generator_loss, ideal_gradient
 from .parts.feature_critic import FeatureCritic
 from .parts.huber import huber_scale, pseudo_huber
 from .parts.importance import effective_fraction, importance_log_weight, weight_wall
-from .parts.intervals import (
-    interval_gradient,
-    interval_level,
-    raised,
-    step_intervals,
-    trajectory_target,
-)
+from .parts.intervals import interval_gradient, interval_level, raised, trajectory_target
 from .parts.levels import karras_levels, log_uniform_times
 from .parts.preference import (
     Preference,
@@ -48,6 +42,7 @@ from .parts.preference import (
     renoise_log_ratio,
 )
 from .parts.score_difference import dmd_gradient, score_difference
+from .parts.step_levels import step_intervals
 from .parts.student import Exit, FewSteps, leave, sample
 from .parts.subinterval import (
     phase_weight,

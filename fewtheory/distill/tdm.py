@@ -28,7 +28,8 @@ from ..train.denoising import Weight as LossWeight
 from ..train.player import Batch, Player
 from .dmd import Distillation, Settings
 from .parts.importance import FORMS, weight_wall
-from .parts.intervals import Interval, LevelWeight, step_down, step_intervals
+from .parts.intervals import LevelWeight, step_down
+from .parts.step_levels import Interval, step_intervals
 from .parts.student import FewSteps
 from .parts.trajectory_losses import (
     End,

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from fewtheory import Model, paths, testbeds
-from fewtheory.distill.parts.intervals import Interval, interval_level, step_down, step_gain
+from fewtheory.distill.parts.intervals import interval_level, step_down, step_gain
+from fewtheory.distill.parts.step_levels import Interval
 from fewtheory.distill.parts.student import FewSteps
 from fewtheory.distill.parts.trajectory_losses import (
     End,

@@ -17,11 +17,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from ...arrays import Array, as_like, is_torch, namespace
-from ...errors import fail, number, one_of, state
+from ...arrays import Array, is_torch, namespace
+from ...errors import fail, number, state
 from ...model import Level, Model, over_event
 from ...paths import (
     EDM,
@@ -35,10 +34,8 @@ from ...paths import (
 )
 from ...shapes import Float
 from .score_difference import score_difference
-from .student import FewSteps
 
 LevelWeight: TypeAlias = Callable[[Level], Array]
-INTERVALS = ("disjoint", "to the end")
 
 
 def noise_gap(path: Path, s: float | int, t: Array) -> Array:
@@ -252,58 +249,6 @@ def interval_gradient(
     lam = 1.0 if weight is None else weight(Level.at(path, tau))
     up = raised(path, x, eps, s, tau)
     return over_event(lam * r, x) * score_difference(up, tau, teacher, fake, **cond)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A step from t to s and the levels [low, high] at which its law is looked at."""
-
-    t: float
-    s: float
-    low: float
-    high: float
-
-    @property
-    def levels(self) -> tuple[float, float]:
-        """(low, high)."""
-        return self.low, self.high
-
-    def draw(self, u: Float[Array, "n"]) -> Float[Array, "n"]:
-        """tau uniform on the levels, from u uniform on [0, 1]."""
-        return as_like(self.low, u) + (self.high - self.low) * u
-
-
-def step_intervals(
-    steps: FewSteps,
-    intervals: str = "disjoint",
-    *,
-    least: float | int = 0.02,
-    margin: float | int = 0.01,
-) -> list[Interval]:
-    """The levels of each step: tau from max(least, s + margin) to t - margin, or to T - margin.
-
-    intervals: "disjoint", each step its own, which one fake score can serve without being told the
-    step; or "to the end", up to the first step's T. The last step ends at s = 0. least, margin: in
-    the path's time. Raises ValueError by name, also where a step is shorter than that leaves room
-    for.
-
-    >>> from fewtheory.distill.parts.student import FewSteps
-    >>> [part.levels for part in step_intervals(FewSteps([1.0, 0.5], "deterministic"))]
-    [(0.51, 0.99), (0.02, 0.49)]
-    """
-    one_of("step_intervals", "intervals", intervals, INTERVALS)
-    lowest = number("step_intervals", "least", least, 0.0)
-    room = number("step_intervals", "margin", margin, 0.0)
-    ends = [float(t) for t in steps.times[1:]] + [0.0]
-    parts = []
-    for t, s in zip(steps.times, ends, strict=True):
-        top = float(t) if intervals == "disjoint" else float(steps.times[0])
-        low, high = max(lowest, s + room), top - room
-        if not low < high:
-            allowed = f"small enough for the step from {t:g} to {s:g} (least = {lowest:g})"
-            raise fail("step_intervals", "margin", allowed, margin)
-        parts.append(Interval(float(t), s, low, high))
-    return parts
 
 
 def _end(where: str, path: Path, s: float | int) -> float:

@@ -20,15 +20,9 @@ from ...paths import Path
 from ...train.denoising import Weight as LossWeight
 from .huber import huber_scale, pseudo_huber
 from .importance import importance_log_weight
-from .intervals import (
-    Interval,
-    LevelWeight,
-    interval_gradient,
-    interval_level,
-    raised,
-    trajectory_target,
-)
+from .intervals import LevelWeight, interval_gradient, interval_level, raised, trajectory_target
 from .score_difference import full_precision
+from .step_levels import Interval
 from .surrogate import as_loss
 
 
