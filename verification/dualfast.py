@@ -33,7 +33,17 @@ from fewtheory.samplers.error_split import (
 )
 from fewtheory.suites import _worlds as w
 from fewtheory.testbeds import Gaussian, mixture_1d
-from fewtheory.verify import bound, claim, identity, limit, optimum, order, sabotage, wrong
+from fewtheory.verify import (
+    bound,
+    claim,
+    identity,
+    limit,
+    optimum,
+    order,
+    sabotage,
+    wrong,
+)
+from fewtheory.verify import known as published
 
 S = 0.5
 NORMAL = Gaussian([0.0], S**2)
@@ -91,11 +101,7 @@ def plain_mixture_errors(steps, points):
     return mixture_errors(ddim(w.PATH, mixture_grid(steps)), points)
 
 
-def known(found, value, decimals, what):
-    """Evidence that a number is the known one to so many decimals."""
-    why = "half a unit of the last digit of the known value"
-    tolerance = 0.5 * 10.0**-decimals
-    return optimum(float(found), value, tolerance=tolerance, tolerance_from=why, what=what)
+known = partial(published, kind="optimum")
 
 
 def compared(found, other, side, what):

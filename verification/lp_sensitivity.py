@@ -46,6 +46,7 @@ from fewtheory.verify import (
     bound,
     claim,
     identity,
+    known,
     law,
     sabotage,
     sequential_mean,
@@ -60,12 +61,6 @@ def heavy(seed, n, d, spread=1.0):
     """Gaussian rows times exp(spread N(0, 1))."""
     rng = np.random.default_rng(seed)
     return rng.standard_normal((n, d)) * np.exp(spread * rng.standard_normal((n, 1)))
-
-
-def known(value, expected, digits, what="", kind="identity"):
-    """A number against its known value, to half a unit of that many digits after the point."""
-    told = "half a unit of the known value's last digit"
-    return Evidence(kind, value, expected, 0.5 * 10.0**-digits, told, what=what)
 
 
 def solved(value, expected, tolerance, what="", kind="identity"):

@@ -54,6 +54,7 @@ from fewtheory.verify import (
     bound,
     claim,
     identity,
+    known,
     law,
     optimum,
     order,
@@ -69,15 +70,6 @@ LAW = NIW(M0, 3.0, V0, 9.0)
 LOCAL = LocalLaw(np.array([1.0, 0.5]), np.array([[0.3, 0.1], [0.1, 0.2]]))
 EPISODE = Quadratic(np.array([1.2, -0.7]), np.array([[5.0, 1.0], [1.0, 3.0]]))
 FOREVER = 1e300  # an l0 whose inverse is nothing
-
-
-def known(value, expected, digits, what="", kind="identity"):
-    """A number against its known value, to half a unit of that many digits after the point."""
-    gap = np.abs(np.atleast_1d(value) - np.atleast_1d(expected))
-    worst = int(gap.argmax())
-    told = "half a unit of the known value's last digit"
-    found, told_value = (np.atleast_1d(v).ravel()[worst] for v in (value, expected))
-    return Evidence(kind, found, told_value, 0.5 * 10.0**-digits, told, what=what)
 
 
 def slope(function, x, h=2.0**-10):

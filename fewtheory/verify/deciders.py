@@ -210,7 +210,7 @@ def optimum(
 
 
 def known(
-    value: Any, expected: Any, decimals: int, *, kind: str = "identity", what: str = ""
+    value: Any, expected: Any, decimals: int, what: str = "", kind: str = "identity"
 ) -> Evidence:
     """Numbers against their known values, to half a unit of that many digits after the point.
 
