@@ -20,9 +20,10 @@ from ...paths import Path
 from ...train.denoising import Weight as LossWeight
 from .huber import huber_scale, pseudo_huber
 from .importance import importance_log_weight
-from .intervals import LevelWeight, interval_gradient, interval_level, raised, trajectory_target
+from .intervals import LevelWeight, interval_gradient, raised, trajectory_target
 from .score_difference import full_precision
 from .step_levels import Interval
+from .subinterval import subinterval_weight
 from .surrogate import as_loss
 
 
@@ -64,7 +65,7 @@ def fake_weights(end: End, path: Path, law: str, form: str, weight: LossWeight) 
             importance_log_weight(path, end.x0, end.x, end.eps, s, end.tau, form=form)
         )
     elif law == "trajectory":
-        out = out * torch.clamp(10 * interval_level(path, s, end.tau)[1] ** 2, max=1.0)
+        out = out * subinterval_weight(path, s, end.tau)
     return out
 
 
