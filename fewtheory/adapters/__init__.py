@@ -5,6 +5,7 @@
 | any torch module | `adapters.torch.model(module, path, prediction)` |
 | a diffusers network and its scheduler | `adapters.diffusers.model(network, scheduler)` |
 | a diffusers pipeline | `pipe.scheduler = adapters.diffusers.scheduler(plan, pipe.scheduler)` |
+| one large network for all players | `adapters.lora.adapters(network, names, rng=rng)` |
 | the diffusion head of an autoregressive model | `adapters.annealing.anneal(head, hi=50, lo=5)` |
 | images to be scored without references | `adapters.quality.load(name_of_a_clip_model)` |
 | a frozen network with features to choose from | `adapters.features.rows(network, batches)` |
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from . import decisions as decisions
     from . import diffusers as diffusers
     from . import features as features
+    from . import lora as lora
     from . import quality as quality
     from . import torch as torch
     from . import transformers as transformers
@@ -37,6 +39,7 @@ PARTS = (
     "decisions",
     "diffusers",
     "features",
+    "lora",
     "quality",
     "torch",
     "transformers",

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ..arrays import Array, as_like, is_torch, to_numpy
-from ..errors import number
+from ..errors import fail, number
 from ..model import Model
 from ..paths import Path
 
@@ -29,6 +29,7 @@ def model(
     read_output: Callable[[Array, Array, Array], Array] | None = None,
     guidance: float | int = 1.0,
     null: Mapping[str, Any] | None = None,
+    shared: Mapping[str, Any] | None = None,
     **cond: Any,
 ) -> Model:
     """The module as a Model: module(x, timestep(t), **cond) in the module's own dtype.
@@ -39,9 +40,11 @@ def model(
     Preconditioning: the module is shown scale_input(x, t), and read_output(out, x, t) is the
     prediction, both in the state's dtype. cond: conditions of every call; one number stands for all
     rows. guidance w: classifier-free, m(null) + w (m(cond) - m(null)) in one call on 2 n rows;
-    null: the conditions that stand for none. The state may be of another dtype, or a NumPy array
-    (then no gradient is recorded): the result is what the state is. Raises ValueError and TypeError
-    as `Model` does, and where guidance other than 1 comes without null.
+    null: the conditions that stand for none, each of which a call must then have too. shared:
+    keywords of no sample (positions of tokens, say), passed as they are and never repeated. The
+    state may be of another dtype, or a NumPy array (then no gradient is recorded): the result is
+    what the state is. Raises ValueError and TypeError as `Model` does, and where guidance other
+    than 1 comes without null, or a call without one of its conditions.
 
     >>> import torch
     >>> from fewtheory import paths
@@ -67,10 +70,14 @@ def model(
         given = {name: rows(value, n, x.device) for name, value in given.items()}
         u = (x if scale_input is None else scale_input(x, t)).to(dtype)
         if w != 1:
+            if missing := sorted((null or {}).keys() - given.keys()):
+                where = "adapters.torch.model"
+                raise fail(where, "the conditions", f"with {missing}, to guide by", sorted(given))
             free = {**given, **{name: rows(v, n, x.device) for name, v in (null or {}).items()}}
             u = torch.cat([u, u])
-            given = {name: _both(free[name], given.get(name)) for name in free}
-        out = tensor_of(module(u, times(timestep, t, u), **given)).to(x.dtype)
+            given = {name: _both(free[name], given[name]) for name in free}
+        given = {**_on(shared or {}, x.device), **given}
+        out = tensor_of(_called(module, u, times(timestep, t, u), given)).to(x.dtype)
         if w != 1:
             without, with_cond = out.chunk(2)
             out = without + w * (with_cond - without)
@@ -125,4 +132,17 @@ def _dtype_of(module: Any, default: torch.dtype) -> torch.dtype:
 
 
 def _both(free: Any, given: Any) -> Any:
-    return torch.cat([free, free if given is None else given]) if is_torch(free) else free
+    return torch.cat([free, given]) if is_torch(free) else free
+
+
+def _on(shared: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    return {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in shared.items()}
+
+
+def _called(module: Callable[..., Any], x: torch.Tensor, t: torch.Tensor, given: Any) -> Any:
+    """The module's output; an error is told which conditions there were: one may be missing."""
+    try:
+        return module(x, t, **given)
+    except (AttributeError, TypeError, ValueError) as error:
+        error.add_note(f"adapters.torch.model: called with the conditions {sorted(given)}")
+        raise

@@ -23,7 +23,7 @@ from ..shapes import Float
 from ..train.denoising import AsModel, Levels, uniform_times
 from ..train.denoising import Weight as LossWeight
 from ..train.player import Batch, Player
-from .dmd import PAIR, dmd
+from .dmd import PAIR, Distillation, dmd
 from .parts.score_difference import full_precision
 from .parts.student import FewSteps, sample
 from .theory.partition import Parts
@@ -126,6 +126,8 @@ def msd(
     for name, networks in {"students": students, "fakes": fakes}.items():
         if len(networks) != len(chosen):
             raise fail("msd", name, f"{len(chosen)} networks, one a part", len(networks))
+        named = {f"{name}[{k}]": network for k, network in enumerate(networks)}
+        Distillation("msd", as_model, teacher, steps).check(**named)
     players: dict[str, Player] = {}
     for k, part in enumerate(chosen):
         own = dmd(students[k], fakes[k], as_model, teacher, steps, **settings)

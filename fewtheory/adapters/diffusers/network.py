@@ -20,15 +20,17 @@ def model(
     timestep: Callable[[Array], Array] | None = None,
     guidance: float | int = 1.0,
     null: Mapping[str, Any] | None = None,
+    shared: Mapping[str, Any] | None = None,
     **cond: Any,
 ) -> Model:
     """The network as a Model of the path, prediction and units of time of its scheduler.
 
     network: a UNet or transformer, called as network(x, timestep=..., **cond). scheduler: the one
-    that it was trained for, or its `Convention`. cond, guidance and null as in
-    `adapters.torch.model` (`class_labels`, `encoder_hidden_states`, ...). timestep: other units of
-    time than the scheduler's (Flux takes t itself). Of a network that learns its variance too
-    (twice the channels) that part is left out. Raises what `convention` does.
+    that it was trained for, or its `Convention`. cond, guidance, null and shared as in
+    `adapters.torch.model` (`class_labels`, `encoder_hidden_states`, ...; `shared` for Flux's
+    `img_ids` and `txt_ids`, and `.given(guidance=...)` for what it calls guidance). timestep: other
+    units of time than the scheduler's (Flux takes t itself). Of a network that learns its variance
+    too (twice the channels) that part is left out. Raises what `convention` does.
 
     >>> from diffusers import DDPMScheduler, UNet2DModel
     >>> unet = UNet2DModel(8, 1, 1, block_out_channels=(8,), norm_num_groups=4,
@@ -48,6 +50,7 @@ def model(
         read_output=told.read_output,
         guidance=guidance,
         null=null,
+        shared=shared,
         **cond,
     )
 

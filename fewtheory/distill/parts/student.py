@@ -159,8 +159,9 @@ def advance(
 
 
 def predict(data: Model, x: torch.Tensor, t: float, **cond: Any) -> torch.Tensor:
-    """The data prediction at one time, as a network takes it: t of shape (n,)."""
-    return full_precision(data(x, x.new_full((x.shape[0],), t), **cond))
+    """The data prediction at one time, as a network takes it: t of shape (n,), at least float32."""
+    wide = torch.promote_types(x.dtype, torch.float32)  # bfloat16 has 8 bits: .999 would be 1
+    return full_precision(data(x, x.new_full((x.shape[0],), t, dtype=wide), **cond))
 
 
 def renoised(
