@@ -33,7 +33,7 @@ from .parts.feature_critic import FeatureCritic
 from .parts.huber import huber_scale, pseudo_huber
 from .parts.importance import effective_fraction, importance_log_weight, weight_wall
 from .parts.intervals import interval_gradient, interval_level, raised, trajectory_target
-from .parts.levels import karras_levels, log_uniform_times
+from .parts.levels import inner_levels, karras_levels, log_uniform_times
 from .parts.preference import (
     Preference,
     best_and_worst,
@@ -45,6 +45,7 @@ from .parts.score_difference import dmd_gradient, score_difference
 from .parts.step_levels import step_intervals
 from .parts.student import Exit, FewSteps, leave, sample
 from .parts.subinterval import (
+    biased_loss,
     phase_weight,
     subinterval_coefficients,
     subinterval_loss,
@@ -139,6 +140,7 @@ __all__ = [
     "best_and_worst",
     "biased_error",
     "biased_flow",
+    "biased_loss",
     "by_precision",
     "by_step",
     "candidate_spread",
@@ -166,6 +168,7 @@ __all__ = [
     "huber_scale",
     "ideal_gradient",
     "importance_log_weight",
+    "inner_levels",
     "interleaved",
     "interval_gradient",
     "interval_level",

@@ -16,13 +16,14 @@ from typing import Any, TypeAlias
 import torch
 from torch import nn
 
-from ..arrays import standard_normal
+from ..arrays import Rng, standard_normal
 from ..errors import fail, integer, number
 from ..model import Model
-from ..train.denoising import AsModel, Levels, regression_loss, uniform_times
+from ..train.denoising import AsModel, Levels, regression_loss
 from ..train.denoising import Weight as LossWeight
 from ..train.player import Batch, Player
 from .parts.adversary import Critic, critic_loss, generator_loss
+from .parts.levels import inner_levels
 from .parts.score_difference import Weight, dmd_gradient
 from .parts.student import Exit, FewSteps, leave, predict, renoised
 from .parts.surrogate import as_loss
@@ -45,13 +46,15 @@ class Distillation:
     as_model(network): the student's or the fake score's network as a `Model` on the teacher's path;
     teacher: a `Model`, guided if wanted; steps: the student's. A batch holds "x" (n, *event), real
     samples (their shape where no loss looks at data) and conditions, passed on by name; what begins
-    with "pair_" is of a regression.
+    with "pair_" is of a regression. exit_as: the name under which the fake score alone is told the
+    student's step, (n,) integers, or None.
     """
 
     where: str
     as_model: AsModel
     teacher: Model
     steps: FewSteps
+    exit_as: str | None = None
 
     def check(self, **networks: nn.Module) -> None:
         """Raise unless the networks are modules whose models are on the teacher's path."""
@@ -81,24 +84,32 @@ class Distillation:
         return batch["x"], cond
 
     def leave(
-        self, networks: Mapping[str, nn.Module], x: torch.Tensor, rng: torch.Generator, **cond: Any
+        self, networks: Mapping[str, nn.Module], x: torch.Tensor, rng: Rng, **cond: Any
     ) -> Exit:
         """The student's prediction at a drawn exit."""
         return leave(self.as_model(networks["student"]), self.steps, x, rng=rng, **cond)
 
+    def seen(self, networks: Mapping[str, nn.Module], exit: Exit, **cond: Any) -> Model:
+        """The fake score, given the conditions and, where it is told, the exit."""
+        if self.exit_as is not None:
+            n, device = exit.x0.shape[0], exit.x0.device
+            cond[self.exit_as] = torch.full((n,), exit.step, device=device)
+        return self.as_model(networks["fake"]).given(**cond)
+
     def fake_loss(
         self,
         networks: Mapping[str, nn.Module],
-        x0: torch.Tensor,
+        exit: Exit,
         levels: Levels,
         weight: LossWeight | None,
         rng: torch.Generator,
         **cond: Any,
     ) -> torch.Tensor:
-        """Denoising on the student's samples, as if they were data."""
+        """Denoising on the student's samples at an exit, as if they were data."""
+        x0 = exit.x0
         t = levels(self.teacher.path, x0.shape[0], rng).to(x0)
         eps = standard_normal(rng, x0.shape, x0)
-        return regression_loss(self.as_model(networks["fake"]), x0, t, eps, weight, **cond)
+        return regression_loss(self.seen(networks, exit, **cond), x0, t, eps, weight)
 
 
 def dmd(
@@ -117,6 +128,7 @@ def dmd(
     regression: float | int = 0.0,
     distance: Distance = mean_square,
     over: str = "samples",
+    exit_as: str | None = None,
     student_settings: Settings | None = None,
     fake_settings: Settings | None = None,
 ) -> dict[str, Player]:
@@ -125,18 +137,20 @@ def dmd(
     student, fake: networks that `as_model` turns into models on the teacher's path, both usually
     copies of the teacher's network; teacher: a `Model` (for guidance, `fewtheory.guided`'s); steps:
     the student's levels, one for a one-step student. weight: of `dmd_gradient`. levels: where the
-    student's loss looks, t uniform between .02 and .98 of the path's range by default; fake_levels:
-    where the fake score learns, uniform over all of it; fake_weight: of its loss (`edm_weight` for
+    student's loss looks, `inner_levels` by default; fake_levels: where the fake score learns,
+    `inner_levels(0.0)`, all of the path; fake_weight: of its loss (`edm_weight` for
     data prediction). every: fake-score steps a student step, which comes first. adversarial: the
     weights of the student's and the critic's adversarial terms; then `fake` is a `Critic`, and the
     batch's "x" are real samples. regression: the weight of DMD's `distance` (a mean square, or any
     perceptual distance) between the one-step student's output at a batch's "pair_noise" and its
     "pair_data", under its conditions "pair_" + name, or the batch's own. over: of `as_loss`.
-    settings: of either `Player` (optimizer, ema, clip, ...).
+    exit_as: the name under which the fake score, and its critic, are told the student's step, (n,)
+    integers; the papers do not tell it, so that it learns the pooled law of all exits, under which
+    the last one may miss a part of the teacher's law (`exit_pooling`). settings: of either `Player`
+    (optimizer, ema, clip, ...).
 
-    A batch holds "x" (n, *event), whose shape the samples take, and conditions. The fake score
-    learns the pooled law of all exits and is not told which one it sees. Raises ValueError or
-    TypeError by name.
+    A batch holds "x" (n, *event), whose shape the samples take, and conditions. Raises ValueError
+    or TypeError by name.
 
     >>> from fewtheory import paths, testbeds
     >>> path, net = paths.RectifiedFlow(), lambda: nn.Linear(1, 1)
@@ -145,7 +159,7 @@ def dmd(
     >>> list(dmd(net(), net(), as_model, teacher, FewSteps([1.0])))
     ['student', 'fake']
     """
-    parts = Distillation("dmd", as_model, teacher, steps)
+    parts = Distillation("dmd", as_model, teacher, steps, exit_as)
     parts.check(student=student, fake=fake)
     for_student, for_critic = (number("dmd", "adversarial", a, 0.0) for a in adversarial)
     pairs = number("dmd", "regression", regression, 0.0)
@@ -155,28 +169,29 @@ def dmd(
     if pairs > 0 and steps.count > 1:
         raise fail("dmd", "steps", "one step where there is a regression to pairs", steps)
     path = teacher.path
-    span = path.start - path.end
-    see = (
-        uniform_times(path.end + 0.98 * span, path.end + 0.02 * span) if levels is None else levels
-    )
-    learn = uniform_times() if fake_levels is None else fake_levels
+    see = inner_levels() if levels is None else levels
+    learn = inner_levels(0.0) if fake_levels is None else fake_levels
 
-    def logits(network: nn.Module, x0: torch.Tensor, rng: torch.Generator, **cond: Any) -> Any:
-        critic = unwrapped(network)
+    def logits(
+        networks: Mapping[str, nn.Module], out: Exit, x0: torch.Tensor, rng: Any, **cond: Any
+    ) -> torch.Tensor:
+        critic = unwrapped(networks["fake"])
         t = learn(path, x0.shape[0], rng).to(x0)
-        return critic.logits(as_model(critic), renoised(path, x0, t, rng)[0], t, **cond)
+        model = parts.seen({"fake": critic}, out, **cond)
+        return critic.logits(model, renoised(path, x0, t, rng)[0], t)
 
     def student_loss(networks: Mapping[str, nn.Module], batch: Batch, rng: Any) -> torch.Tensor:
         x, cond = parts.split(batch)
-        x0 = parts.leave(networks, x, rng, **cond).x0
+        out = parts.leave(networks, x, rng, **cond)
+        x0 = out.x0
         t = see(path, x0.shape[0], rng).to(x0)
         eps = standard_normal(rng, x0.shape, x0)
         with torch.no_grad():
-            seen = as_model(networks["fake"])
-            g = dmd_gradient(x0.detach(), eps, t, teacher, seen, weight=weight, **cond)
+            models = teacher.given(**cond), parts.seen(networks, out, **cond)
+            g = dmd_gradient(x0.detach(), eps, t, *models, weight=weight)
         loss = as_loss(x0, g, over=over)
         if for_student > 0:
-            loss = loss + for_student * generator_loss(logits(networks["fake"], x0, rng, **cond))
+            loss = loss + for_student * generator_loss(logits(networks, out, x0, rng, **cond))
         if pairs > 0:
             z, y = batch[f"{PAIR}noise"], batch[f"{PAIR}data"]
             told = {k: batch.get(PAIR + k, v) for k, v in cond.items()}
@@ -188,10 +203,10 @@ def dmd(
     def fake_loss(networks: Mapping[str, nn.Module], batch: Batch, rng: Any) -> torch.Tensor:
         x, cond = parts.split(batch)
         with torch.no_grad():
-            x0 = parts.leave(networks, x, rng, **cond).x0
-        loss = parts.fake_loss(networks, x0, learn, fake_weight, rng, **cond)
+            out = parts.leave(networks, x, rng, **cond)
+        loss = parts.fake_loss(networks, out, learn, fake_weight, rng, **cond)
         if for_critic > 0:
-            told = [logits(networks["fake"], sample, rng, **cond) for sample in (x0, x)]
+            told = [logits(networks, out, sample, rng, **cond) for sample in (out.x0, x)]
             loss = loss + for_critic * critic_loss(*told)
         return loss
 

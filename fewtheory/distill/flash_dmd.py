@@ -24,11 +24,12 @@ from torch import nn
 from ..arrays import standard_normal
 from ..errors import fail, integer, number, one_of
 from ..model import Model
-from ..train.denoising import AsModel, Levels, uniform_times
+from ..train.denoising import AsModel, Levels
 from ..train.denoising import Weight as LossWeight
 from ..train.player import After, Batch, Player
 from .dmd import Distillation, Settings, unwrapped
 from .parts.adversary import critic_loss, generator_loss
+from .parts.levels import inner_levels
 from .parts.preference import Preference, drawn
 from .parts.score_difference import Weight, dmd_gradient
 from .parts.student import Exit, FewSteps, advance, leave, predict, renoised
@@ -136,6 +137,7 @@ def flash_dmd(
     decode: Decode | None = None,
     preference: Preference | None = None,
     over: str = "samples",
+    exit_as: str | None = None,
     student_settings: Settings | None = None,
     fake_settings: Settings | None = None,
     critic_settings: Settings | None = None,
@@ -143,7 +145,7 @@ def flash_dmd(
     """The players of Flash-DMD: "student", "fake" and "critic".
 
     student, fake: of one architecture; as_model, teacher, steps, weight, levels, fake_levels,
-    fake_weight, over: as in `dmd`. critic: a module from clean samples to logits (n,), a
+    fake_weight, over, exit_as: as in `dmd`. critic: a module from clean samples to logits (n,), a
     `FeatureCritic`, say. roles: "dm" or "adv" a step; `by_step` by default. every: n, fake and
     critic steps for one of the student. ema: what the fake network keeps when it is pulled towards
     the student after the latter's move; not printed in what was at hand, see `largest_ema`; one
@@ -166,17 +168,14 @@ def flash_dmd(
     >>> list(flash_dmd(net(), net(), net(), as_model, teacher, steps))
     ['student', 'fake', 'critic']
     """
-    parts = Distillation("flash_dmd", as_model, teacher, steps)
+    parts = Distillation("flash_dmd", as_model, teacher, steps, exit_as)
     parts.check(student=student, fake=fake)
-    path = teacher.path
-    span = path.start - path.end
-    inner = uniform_times(path.end + 0.98 * span, path.end + 0.02 * span)
     terms = _Terms(
         parts,
         by_step(steps) if roles is None else tuple(roles),
         weight,
-        inner if levels is None else levels,
-        uniform_times() if fake_levels is None else fake_levels,
+        inner_levels() if levels is None else levels,
+        inner_levels(0.0) if fake_levels is None else fake_levels,
         fake_weight,
         number("flash_dmd", "adversarial", adversarial, 0.0),
         low_state,
@@ -208,21 +207,21 @@ def _student_loss(
     if wanted is not None and drawn(1 + wanted.ratio, rng) > 0:
         return wanted.loss(model, terms.parts.steps, x, rng=rng, **cond)
     here = leave(model, terms.parts.steps, x, rng=rng, exit=terms.step("dm", rng), **cond)
-    loss = _matching(terms, networks, here.x0, rng, **cond)
+    loss = _matching(terms, networks, here, rng, **cond)
     shown = terms.decode(_low_output(terms, model, here, rng, **cond))
     return loss + terms.adversarial * generator_loss(networks["critic"](shown))
 
 
 def _matching(
-    terms: _Terms, networks: Mapping[str, nn.Module], x0: torch.Tensor, rng: Any, **cond: Any
+    terms: _Terms, networks: Mapping[str, nn.Module], here: Exit, rng: Any, **cond: Any
 ) -> torch.Tensor:
     """The surrogate of distribution matching on an output."""
-    teacher = terms.parts.teacher
+    teacher, x0 = terms.parts.teacher, here.x0
     t = terms.see(teacher.path, x0.shape[0], rng).to(x0)
     eps = standard_normal(rng, x0.shape, x0)
     with torch.no_grad():
-        seen = terms.parts.as_model(networks["fake"])
-        g = dmd_gradient(x0.detach(), eps, t, teacher, seen, weight=terms.weight, **cond)
+        models = teacher.given(**cond), terms.parts.seen(networks, here, **cond)
+        g = dmd_gradient(x0.detach(), eps, t, *models, weight=terms.weight)
     return as_loss(x0, g, over=terms.over)
 
 
@@ -246,7 +245,7 @@ def _fake_loss(
     model = terms.parts.as_model(networks["student"])
     with torch.no_grad():
         here = leave(model, terms.parts.steps, x, rng=rng, exit=terms.step("dm", rng), **cond)
-    return terms.parts.fake_loss(networks, here.x0, terms.learn, terms.fake_weight, rng, **cond)
+    return terms.parts.fake_loss(networks, here, terms.learn, terms.fake_weight, rng, **cond)
 
 
 def _critic_loss(

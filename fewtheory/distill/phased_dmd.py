@@ -32,11 +32,13 @@ from ..train.denoising import Weight as LossWeight
 from ..train.player import Batch, Player
 from .dmd import Distillation, Settings
 from .parts.intervals import LevelWeight, interval_gradient, step_down
+from .parts.levels import place, placed
 from .parts.student import FewSteps, predict, start
-from .parts.subinterval import subinterval_loss
+from .parts.subinterval import biased_loss, subinterval_loss
 from .parts.surrogate import as_loss
 
 INTERVALS = ("nested", "disjoint")
+TARGETS = ("unbiased", "biased")
 
 
 @dataclass(frozen=True)
@@ -71,15 +73,16 @@ class Phase:
 
         low: a margin above `end`, and above the path's; high: a margin below the path's start
         ("nested", which the paper found better), or where the phase starts ("disjoint"). margin: as
-        a part of the path's range. Raises ValueError by name.
+        a part of the path's range (`placed`). Raises ValueError by name.
 
         >>> from fewtheory.paths import RectifiedFlow
         >>> [round(v, 4) for v in Phase((1.0, 0.75), 0.5).levels(RectifiedFlow())]
         [0.52, 0.979]
         """
         one_of("Phase.levels", "intervals", intervals, INTERVALS)
-        room = number("Phase.levels", "margin", margin, 0.0, 0.5) * (path.start - path.end)
-        low, high = max(self.end, path.end) + room, path.start - room
+        room = number("Phase.levels", "margin", margin, 0.0, 0.5)
+        places = place(path, max(self.end, path.end)) + room, 1 - room
+        low, high = (float(placed(path, path.end, path.start, u)) for u in places)
         if intervals == "disjoint":
             high = min(high, self.times[0])
         if not low < high:
@@ -166,6 +169,7 @@ def phased_dmd(
     fake_margin: float | int = 0.0,
     fake_weight: LossWeight | None = None,
     limit: float | int = 10.0,
+    target: str = "unbiased",
     exit_as: str | None = None,
     every: int = 5,
     over: str = "samples",
@@ -178,11 +182,12 @@ def phased_dmd(
     phase; parts: all `phases`; earlier: the trained experts of those before, which nothing moves.
     intervals, margin: of `Phase.levels`; weight: of `interval_gradient`. The fake score learns on
     the same levels with `fake_margin` for a margin (the public trainer's is .02; zero is safe with
-    `limit`); limit, fake_weight: of `subinterval_loss` (limit and weight). exit_as: the name under
-    which the fake score alone is told the exit inside the phase, (n,) integers; the paper does not
-    tell it. every: fake steps a student step. over: of `as_loss`. settings: of either `Player`. A
-    batch holds "x" (n, *event), whose shape the samples take, and conditions. Raises ValueError or
-    TypeError by name.
+    `limit`); limit, fake_weight: of `subinterval_loss` (limit and weight). target: "biased" is
+    `biased_loss`, which the paper refutes, for comparison. exit_as: the name under which the fake
+    score alone is told the exit inside the phase, (n,) integers; the paper does not tell it. every:
+    fake steps a student step. over: of `as_loss`. settings: of either `Player`. A batch holds "x"
+    (n, *event), whose shape the samples take, and conditions. Raises ValueError or TypeError by
+    name.
 
     >>> from fewtheory import paths, testbeds
     >>> path, net = paths.RectifiedFlow(), lambda: nn.Linear(1, 1)
@@ -192,6 +197,7 @@ def phased_dmd(
     ['student', 'fake']
     """
     integer("phased_dmd", "every", every, 1)
+    one_of("phased_dmd", "target", target, TARGETS)
     phase = _current(parts, earlier)
     shared = Distillation("phased_dmd", as_model, teacher, phase.steps)
     shared.check(student=student, fake=fake, **{f"earlier{k}": e for k, e in enumerate(earlier)})
@@ -204,7 +210,7 @@ def phased_dmd(
 
     def student_loss(networks: Mapping[str, nn.Module], batch: Batch, rng: Any) -> torch.Tensor:
         xs, cond = expert.leave(networks, batch, rng)
-        t = low + (high - low) * uniform(rng, xs.shape[:1], xs)
+        t = placed(path, low, high, uniform(rng, xs.shape[:1], xs))
         seen, real = as_model(networks["fake"]).given(**cond), shared.split(batch)[1]
         with torch.no_grad():
             eps = standard_normal(rng, xs.shape, xs)
@@ -214,9 +220,11 @@ def phased_dmd(
     def fake_loss(networks: Mapping[str, nn.Module], batch: Batch, rng: Any) -> torch.Tensor:
         with torch.no_grad():
             xs, cond = expert.leave(networks, batch, rng)
-        t = bottom + (top - bottom) * uniform(rng, xs.shape[:1], xs)
+        t = placed(path, bottom, top, uniform(rng, xs.shape[:1], xs))
         eps = standard_normal(rng, xs.shape, xs)
         seen = as_model(networks["fake"])
+        if target == "biased":
+            return biased_loss(seen, xs, eps, s, t, weight=fake_weight, **cond)
         return subinterval_loss(seen, xs, eps, s, t, limit=limit, weight=fake_weight, **cond)
 
     return {

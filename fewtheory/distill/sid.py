@@ -164,6 +164,7 @@ def sid(
     fake_weight: LossWeight | None = None,
     every: int = 1,
     reset: tuple[nn.Module, int] | None = None,
+    exit_as: str | None = None,
     student_settings: Settings | None = None,
     fake_settings: Settings | None = None,
 ) -> dict[str, Player]:
@@ -173,9 +174,10 @@ def sid(
     fake score to their input, whose parameters must not require any in the teacher's case. a,
     weight: of `sid_loss`; scale: multiplies it (the repositories have 100). levels: where the
     student's loss looks, Karras' grid up to .8 of it by default; fake_levels, fake_weight: of the
-    fake score's denoising. every: fake-score steps a student step. reset: (network, k), the fake
-    network takes that network's weights after every k of its moves. "mask", where a batch has it,
-    is of `sid_terms`, and a condition like the others. Raises ValueError or TypeError by name.
+    fake score's denoising, by default EDM's weight for data prediction and 1 for others. every:
+    fake-score steps a student step. reset: (network, k), the fake network takes that network's
+    weights after every k of its moves. exit_as: as in `dmd`. "mask", where a batch has it, is of
+    `sid_terms`, and a condition like the others. Raises ValueError or TypeError by name.
 
     >>> from fewtheory import paths, testbeds
     >>> path, net = paths.EDM(), lambda: nn.Linear(1, 1)
@@ -184,7 +186,7 @@ def sid(
     >>> list(sid(net(), net(), as_model, teacher, FewSteps([2.5])))
     ['student', 'fake']
     """
-    parts = Distillation("sid", as_model, teacher, steps)
+    parts = Distillation("sid", as_model, teacher, steps, exit_as)
     parts.check(student=student, fake=fake)
     share, factor = number("sid", "a", a, -1e6), number("sid", "scale", scale, 0.0)
     if not callable(weight):
@@ -192,22 +194,25 @@ def sid(
     integer("sid", "every", every, 1)
     path, see = teacher.path, karras_levels(until=0.8) if levels is None else levels
     learn = see if fake_levels is None else fake_levels
-    learning = edm_weight() if fake_weight is None else fake_weight
+    learning = fake_weight
+    if fake_weight is None and as_model(fake).prediction == "data":  # of others it is no weight
+        learning = edm_weight()
 
     def student_loss(networks: Mapping[str, nn.Module], batch: Batch, rng: Any) -> torch.Tensor:
         x, cond = parts.split(batch)
-        x0 = parts.leave(networks, x, rng, **cond).x0
+        out = parts.leave(networks, x, rng, **cond)
+        x0 = out.x0
         t = see(path, x0.shape[0], rng).to(x0)
         eps = standard_normal(rng, x0.shape, x0)
-        models = (m.given(**cond) for m in (teacher, as_model(networks["fake"])))
+        models = teacher.given(**cond), parts.seen(networks, out, **cond)
         terms = sid_terms(x0, eps, t, *models, mask=cond.get("mask"))
         return factor * sid_loss(terms, Level.at(path, t), a=share, weight=weight)
 
     def fake_loss(networks: Mapping[str, nn.Module], batch: Batch, rng: Any) -> torch.Tensor:
         x, cond = parts.split(batch)
         with torch.no_grad():
-            x0 = parts.leave(networks, x, rng, **cond).x0
-        return parts.fake_loss(networks, x0, learn, learning, rng, **cond)
+            out = parts.leave(networks, x, rng, **cond)
+        return parts.fake_loss(networks, out, learn, learning, rng, **cond)
 
     settings = dict(fake_settings or {})
     if reset is not None:

@@ -91,9 +91,10 @@ def test_phases_are_cut_at_their_boundaries():
 
 
 def test_nested_levels_reach_the_path_and_disjoint_ones_the_phases_start():
-    path = paths.EDM(0.0, 10.0)  # of a range of 10, up to its default end .002
-    low, high = Phase((5.0,), 1.0).levels(path)
-    assert (low, high) == pytest.approx((1 + 0.02 * 9.998, 10 - 0.02 * 9.998), rel=1e-12)
+    path = paths.EDM(0.0, 10.0)  # measured in t^(1/7), from its default end .002
+    levels = np.array(Phase((5.0,), 1.0).levels(path)) ** (1 / 7)
+    room = 0.02 * (10 ** (1 / 7) - 0.002 ** (1 / 7))
+    assert levels == pytest.approx([1 + room, 10 ** (1 / 7) - room], rel=1e-12)
     low, high = PARTS[1].levels(RF, "disjoint", margin=0.01)
     assert (low, high) == pytest.approx((0.001 + 0.00998, 0.5), rel=1e-12)
 

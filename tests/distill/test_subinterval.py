@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fewtheory import Model, paths
 from fewtheory.distill.parts.intervals import interval_level, raised
 from fewtheory.distill.parts.subinterval import (
+    biased_loss,
     phase_weight,
     subinterval_coefficients,
     subinterval_loss,
@@ -296,3 +297,21 @@ def test_levels_beyond_the_fold_are_counted_from_it():
 def test_bad_input_is_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_the_biased_loss_is_least_at_the_biased_flow():
+    # x_s ~ N(m, v): slopes of a quadratic loss in the field a x + b, by points exact for quadratics
+    m, c, s, t = 0.5, 0.49, 0.5, 0.75
+    alpha, sigma = 1 - s, s
+    std = math.sqrt(alpha**2 * c + sigma**2)
+    points = torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 2.0], [0.0, -2.0]]).double() / 2**0.5
+    xs, eps = alpha * m + std * points[:, :1], points[:, 1:]
+    exact = Gaussian([m], c).model(RF)
+    at = np.array([[0.0], [1.0]])
+    b, a_and_b = biased_flow(exact, at, s, t)[:, 0]
+    field = torch.tensor([a_and_b - b, b], requires_grad=True)
+    model = Model(lambda x, t: field[0] * x + field[1], RF, "flow")
+    times = torch.full((4,), t, dtype=torch.float64)
+    loss = biased_loss(model, xs, eps, s, times)
+    (slopes,) = torch.autograd.grad(loss, field)
+    assert slopes.abs().max() < 1e-13

@@ -157,6 +157,34 @@ def subinterval_loss(
     return (error if weight is None else weight(Level.at(model.path, t)) * error).mean()
 
 
+def biased_loss(
+    model: Model,
+    xs: torch.Tensor,
+    eps: torch.Tensor,
+    s: float | int,
+    t: torch.Tensor,
+    *,
+    weight: LossWeight | None = None,
+    **cond: Any,
+) -> torch.Tensor:
+    """mean_i w_i |v(x_t, t) - (eps - x_s)|^2 / d: x_s taken for data, as the paper warns not to.
+
+    v is eps - x_0 in the model's prediction; the minimiser is `biased_flow`. It is here to be
+    measured against `subinterval_loss`, whose arguments it takes. Raises ValueError or TypeError by
+    name.
+
+    >>> from fewtheory import paths
+    >>> one = torch.ones(1, 1)
+    >>> zero = Model(lambda x, t: 0 * x, paths.RectifiedFlow(), "flow")
+    >>> float(biased_loss(zero, 2 * one, one, 0.5, torch.tensor([0.52])))
+    1.0
+    """
+    same("biased_loss", "xs", xs, eps)
+    out = full_precision(model.predicting("flow")(raised(model.path, xs, eps, s, t), t, **cond))
+    error = (out - (eps - xs)).square().reshape(xs.shape[0], -1).mean(1)
+    return (error if weight is None else weight(Level.at(model.path, t)) * error).mean()
+
+
 def _limit(where: str, limit: float | int) -> float:
     if limit == math.inf:
         return math.inf
