@@ -3,6 +3,7 @@
 | you have | take |
 | --- | --- |
 | two Gaussians | `gaussian_kl`, `gaussian_w2` |
+| a sample and a law in one to three dimensions | `binned_kl` |
 | a sample and a 1-D mixture | `wasserstein_1d_to_mixture` |
 | two samples in one dimension | `wasserstein_1d` |
 | two samples in a few dimensions, every difference | `energy_distance`, `mmd2`, `mmd_test` |
@@ -20,6 +21,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what editors and type checkers see
+    from .binned import binned_kl as binned_kl
+    from .binned import cell_masses as cell_masses
     from .estimate import Estimate as Estimate
     from .frechet import FrechetLimit as FrechetLimit
     from .frechet import expected_frechet as expected_frechet
@@ -43,6 +46,8 @@ NAMES = {
     "Estimate": "estimate",
     "FrechetLimit": "frechet",
     "PermutationTest": "kernel",
+    "binned_kl": "binned",
+    "cell_masses": "binned",
     "energy_distance": "kernel",
     "expected_frechet": "frechet",
     "frechet_bias": "frechet",
