@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 VERIFY_FLAGS ?=
 
-.PHONY: verify deep test lint figures readme schedulers comparison ambient-grid bench clean
+.PHONY: verify deep test lint figures readme schedulers comparison ambient-grid distilled bench clean
 
 .venv/verify: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -25,7 +25,7 @@ verify: .venv/verify
 	$(BIN)/fewtheory verify --json results.json --html report.html $(VERIFY_FLAGS)
 
 # The expensive claims too; their verdicts and the date are committed.
-deep: .venv/verify
+deep: .venv/models
 	$(BIN)/fewtheory verify --deep --record verification/deep.json $(VERIFY_FLAGS)
 
 test: .venv/models
@@ -57,6 +57,10 @@ schedulers: .venv/models
 # Seventy small models on noisy digits: what docs/ambient-grid.json does not hold yet.
 ambient-grid: .venv/models
 	$(BIN)/python docs/ambient_grid.py
+
+# Students of every distillation method: what docs/distilled.json does not hold yet.
+distilled: .venv/models
+	$(BIN)/python docs/distilled.py
 
 bench: .venv/models
 	$(BIN)/python -m benchmarks

@@ -17,6 +17,7 @@ from fewtheory.verify import claims, suites
 from fewtheory.verify.claims import load
 
 ROOT = Path(__file__).resolve().parents[1]
+DEEP = ROOT / "verification/deep.json"  # what the expensive claims were last decided to be
 WEIGHTS = ROOT / "fewtheory/zoo/weights"
 
 
@@ -42,9 +43,11 @@ def _state(suite: str, results: list[dict] | None) -> str:
     saboteurs = sum(len(c.saboteurs) for c in asked)
     if results is None:
         return f"{len(asked)} claims, {saboteurs} saboteurs"
-    mine = [r for r in results if r["suite"] == suite]
-    held = sum(r["verdict"] == "holds" for r in mine)
+    mine = [r for r in results if r["suite"] == suite and not r["deep"]]
+    deep = [e for e in json.loads(DEEP.read_text(encoding="utf-8")) if e["suite"] == suite]
+    held = sum(r["verdict"] == "holds" for r in [*mine, *deep])
     caught = sum(j["rejected"] for r in mine for j in r["rejections"])
+    caught += sum(e["caught"] for e in deep)
     errata = sum(bool(r["erratum"]) for r in mine)
     return f"{held} of {len(asked)} claims hold, {caught} of {saboteurs} saboteurs caught" + (
         f", {errata} errata" if errata else ""

@@ -2,7 +2,8 @@
 
 Sheet `dmd-base`. The linear world: x_0 = A z + b in two dimensions against N(m, C), rectified flow.
 Where a gradient is linear in the noises its mean is taken over a cubature that is exact for
-quadratics (2d points at +-sqrt(d) along the axes), so nothing here is sampled but C6b.
+quadratics (2d points at +-sqrt(d) along the axes), so nothing here is sampled but C6b and the
+training runs of C9.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import numpy as np
 import torch
 from scipy.optimize import brentq
 
-from fewtheory.distill.dmd import mean_square
+from fewtheory.distill.dmd import dmd, mean_square
 from fewtheory.distill.parts.adversary import critic_loss, generator_loss, ideal_gradient
 from fewtheory.distill.parts.score_difference import _difference, dmd_gradient, score_difference
+from fewtheory.distill.parts.student import FewSteps
 from fewtheory.distill.parts.surrogate import as_loss
 from fewtheory.distill.theory.guided_target import guided_mean, guided_variance, largest_noise
 from fewtheory.distill.theory.imperfect_fake import (
@@ -44,6 +46,7 @@ from fewtheory.verify import (
     Evidence,
     bound,
     claim,
+    half_way,
     identity,
     known,
     law,
@@ -1018,3 +1021,194 @@ def no_variance_is_left_above(edge):
     yield bound(abs(guided_variance(1.5, 0.5, 4.5, 1e3) + 3.0), 16e-6, what="limit")
     for w, exists in ((1.4999, True), (1.5001, False)):
         yield bound(float(math.isinf(edge(1.5, 0.5, w)) != exists), 0.0, what=f"w = {w:g}")
+
+
+# C9: training runs
+
+RUNS = 16  # coordinates of one run: each has its own student, fake score and noise
+
+
+class Line(torch.nn.Module):
+    """x0hat = gain x + shift in each coordinate: a one-step student."""
+
+    def __init__(self, gain, shift):
+        super().__init__()
+        start = torch.ones(RUNS, dtype=torch.float64)
+        self.gain, self.shift = (torch.nn.Parameter(v * start) for v in (gain, shift))
+
+    def forward(self, x):
+        return self.gain * x + self.shift
+
+
+class Denoiser(torch.nn.Module):
+    """x0hat = mean + slope (x - alpha mean): of any Gaussian at one level, a fake score there."""
+
+    def __init__(self, mean, slope, alpha):
+        super().__init__()
+        start, self.alpha = torch.ones(RUNS, dtype=torch.float64), alpha
+        self.mean, self.slope = (torch.nn.Parameter(v * start) for v in (mean, slope))
+
+    def forward(self, x):
+        return self.mean + self.slope * (x - self.alpha * self.mean)
+
+
+def sgd(rate, last=None):
+    """A player's settings: plain steps of this rate, which halves at step `last` if given."""
+    settings: dict[str, Any] = {"optimizer": partial(torch.optim.SGD, lr=rate)}
+    return settings if last is None else {**settings, "schedule": lambda k: 1 / (1 + k / last)}
+
+
+def at_level(path, n, rng, t=0.5):
+    """Every loss looks at the level .5."""
+    return torch.full((n,), t)
+
+
+def normals(mean, std, n, rng):
+    """Real samples, N(mean, std^2) in each coordinate."""
+    return mean + std * torch.randn(n, RUNS, generator=rng, dtype=torch.float64)
+
+
+FREE_1D, CONDITIONAL_1D = (
+    Gaussian([m] * RUNS, v).model(VE, "data") for m, v in ((0.0, 1.5), (1.0, 0.5))
+)
+
+
+def guided_end():
+    """(mean, variance) at the noise .5: the guided teacher's level has the precision P."""
+    free, conditional = 1 / (1.5 + 0.25), 1 / (0.5 + 0.25)
+    P = free + W * (conditional - free)
+    return W * conditional / P, guided_variance(1.5, 0.5, W, 0.5)
+
+
+def learnt_from_data():
+    """The same where the fake score is that of real samples, N(1, .5): its precision is 1 / .75.
+
+    The gradient is (P - 1/.75) x - (P mean - 1/.75): the variance is lost.
+    """
+    mean, variance = guided_end()
+    P, data = 1 / (variance + 0.25), 1 / 0.75
+    return (P * mean - data) / (P - data), 0.0
+
+
+def guided_both(student, fake, as_model, teacher, steps, **settings):
+    """s_u + w (s_psi - s_u) is compared with s_u + w (s_c - s_u): w (s_psi - s_c)."""
+    weighed = {**settings, "weight": lambda level: W}
+    return dmd(student, fake, as_model, CONDITIONAL_1D, steps, **weighed)
+
+
+ON_DATA = sabotage(
+    dmd,
+    "parts.fake_loss(networks, out, learn, fake_weight, rng, **cond)",
+    "parts.fake_loss(networks, type(out)(x, 0, x, 0), learn, fake_weight, rng, **cond)",
+    "the fake score learns on real samples",
+)
+
+
+@claim(
+    "C9a",
+    kind="optimum",
+    of=dmd,
+    saboteurs=[wrong(guided_both, "the fake score is guided too"), ON_DATA],
+    deep=True,
+    requires=("models",),
+)
+def a_run_ends_at_the_guided_level(players, rng):
+    """A training run: affine student, affine fake score, teacher guided by 2.5 from N(0, 1.5) to
+    N(1, .5), all at the noise .5, from N(0, 1). It ends at mean 1.346154 and variance .153846, as
+    the guided level asks for; where the fake score is guided too it would end at 1 and .5, and with
+    one of real samples at 1.75 and 0."""
+    from fewtheory.train import fit
+
+    student, fake = Line(1.0, 0.0), Denoiser(0.0, 0.8, 1.0)
+    moving = players(
+        student,
+        fake,
+        lambda network: Model(lambda x, t: network(x), VE, "data"),
+        guided(FREE_1D, CONDITIONAL_1D, W),
+        FewSteps([1.0]),
+        weight="kl",
+        levels=at_level,
+        fake_levels=at_level,
+        every=4,
+        # rate times curvature near 1/4: 1 / S_p = 2.5 of the student, 2 (1 - k)^2 / RUNS of the
+        # fake score's mean
+        student_settings=sgd(0.1, 400),
+        fake_settings=sgd(0.3 * RUNS, 400),
+    )
+    fit(moving, partial(normals, 1.0, math.sqrt(0.5)), 1200, rng=rng, batch=256)
+    right, wrongs = guided_end(), ((1.0, 0.5), learnt_from_data())
+    found = (student.shift.detach().numpy(), student.gain.detach().numpy() ** 2)
+    for k, what in enumerate(("mean", "variance")):
+        yield half_way(found[k], right[k], [end[k] for end in wrongs], what)
+
+
+def keep(seen, networks, moves):
+    """After each move of the student: its means."""
+    seen.append(networks["student"].shift.detach().numpy().copy())
+
+
+def wrong_laws(rate, n, cycles):
+    """The student's means after each cycle under other laws, from 1."""
+    start = np.ones(2)
+    return {
+        "no alpha": two_time_scale(2 * rate, rate, n).run(start, cycles)[1:, 0],  # alpha = 1/2
+        "the other n": two_time_scale(rate, rate, 6 - n).run(start, cycles)[1:, 0],
+        # the fake score goes to 0 whatever the student does
+        "real samples": 1 - rate * np.cumsum((1 - rate) ** (n * np.arange(cycles))),
+    }
+
+
+@claim(
+    "C9b",
+    kind="rate",
+    of=dmd,
+    saboteurs=[
+        sabotage(
+            dmd,
+            "over_event(w * alpha, x) * q",
+            "over_event(w, x) * q",
+            "alpha is forgotten",
+            inside=dmd_gradient,
+        ),
+        ON_DATA,
+        wrong(
+            lambda *a, every, **s: dmd(*a, every=6 - every, **s), "5 fake steps for 1, and 1 for 5"
+        ),
+    ],
+    deep=True,
+    requires=("models",),
+)
+def runs_ring_and_do_not(players, rng):
+    """Training runs whose rates times curvatures are g = f = .3, t = .5 of the rectified flow, from
+    a mean of 1 to 0: n = 1 rings, -.225 in its seventh cycle, n = 5 creeps, as the law
+    says; without alpha, with n of the other run or with a fake score of real samples they would go
+    elsewhere."""
+    from fewtheory.train import fit
+
+    rate, cycles = 0.3, 24
+    for n in (1, 5):
+        seen = []
+        student, fake = Line(1.0, 1.0), Denoiser(1.0, 1.0, 0.5)
+        for held in (student.gain, fake.slope):  # at their own end: the law is one of the means
+            held.requires_grad_(False)
+        moving = players(
+            student,
+            fake,
+            lambda network: Model(lambda x, t: network(x), RF, "data"),
+            Gaussian([0.0] * RUNS, 1.0).model(RF, "data"),
+            FewSteps([1.0]),
+            weight="kl",
+            levels=at_level,
+            fake_levels=at_level,
+            every=n,
+            # curvatures: alpha^2 / S_p = 1/2 of the student, 2 (1 - alpha k)^2 / RUNS of the fake
+            student_settings={**sgd(rate / 0.5), "after": partial(keep, seen)},
+            fake_settings=sgd(rate * 2 * RUNS),
+        )
+        steps = moving["student"].every * cycles
+        fit(moving, partial(normals, 0.0, 1.0), steps, rng=rng, batch=1024)
+        right = two_time_scale(rate, rate, n).run(np.ones(2), cycles)[1:, 0]
+        for what, other in wrong_laws(rate, n, cycles).items():
+            k = int(np.argmax(np.abs(other - right)))  # where they are furthest apart
+            where = f"n = {n}, cycle {k + 1}, {what}"
+            yield half_way(seen[k], right[k], [other[k]], where, kind="rate")

@@ -2,7 +2,8 @@
 
 Sheet `flash-dmd`. One-dimensional worlds. Means over the range of k normals, over pairs of
 candidates and over laws are quadratures; means of linear fields are taken over a cubature that is
-exact for quadratics; what is claimed of samples (C3d, C5c, C5d, C6b) is sampled.
+exact for quadratics; what is claimed of samples (C3d, C5c, C5d, C6b) is sampled, and C10 are
+training runs.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from torch import nn
 
-from fewtheory.distill.flash_dmd import _low_output, _student_loss, flash_dmd, pulling
+from fewtheory.distill.flash_dmd import STATES, _low_output, _student_loss, flash_dmd, pulling
 from fewtheory.distill.parts.adversary import critic_loss, generator_loss, ideal_gradient
 from fewtheory.distill.parts.preference import (
+    Preference,
     best_and_worst,
     preference_margin,
     renoise_log_ratio,
@@ -50,10 +52,12 @@ from fewtheory.distill.theory.two_time_scale import fake_steps, two_time_scale
 from fewtheory.model import Model
 from fewtheory.paths import RectifiedFlow, Trigonometric
 from fewtheory.testbeds import Gaussian, GaussianMixture, Reward, reward_tilt
+from fewtheory.train import cosine_decay
 from fewtheory.verify import (
     Evidence,
     bound,
     claim,
+    half_way,
     identity,
     known,
     law,
@@ -1110,3 +1114,187 @@ def unbiased_and_cheaper(run):
     yield known(run(0.1, 0.1, 1, ema=0.7).settled()[0], 48, 0, kind="rate", what="noisy steps")
     rings = float(changes(run(0.1, 0.1, 1).means[:150] - [0.2, 0.0]) > 0)
     yield known(rings, 1.0, 0, kind="rate", what="n = 1 rings")
+
+
+# C10: training runs
+
+RUNS = 16  # coordinates of one run: each has its own networks and noise
+DOUBLE: Any = {"dtype": torch.float64}
+
+
+class Means(nn.Module):
+    """A student of two steps from t = 1: x + mean_0, then h x + mean_1, both of variance 1."""
+
+    def __init__(self, coordinates):
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(2, coordinates, **DOUBLE))
+
+    def forward(self, x, t):
+        return x + self.mean[0] if float(t[0]) == 1.0 else THROUGH * x + self.mean[1]
+
+
+class OneMean(nn.Module):
+    """The denoiser of N(mean, 1)."""
+
+    def __init__(self, coordinates):
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(coordinates, **DOUBLE))
+
+    def forward(self, x, t):
+        alpha, sigma = 1 - t[:, None], t[:, None]
+        return self.mean + alpha / (alpha**2 + sigma**2) * (x - alpha * self.mean)
+
+
+class Lines(nn.Module):
+    """A critic of each coordinate, l = slope x + offset."""
+
+    def __init__(self, coordinates):
+        super().__init__()
+        self.slope, self.offset = (
+            nn.Parameter(torch.zeros(coordinates, **DOUBLE)) for _ in ("slope", "offset")
+        )
+
+    def forward(self, x):
+        return self.slope * x + self.offset
+
+
+THROUGH = 1 / math.sqrt(0.5)  # at t = 1/2 of the rectified flow, unit variance
+TWO_STEPS = FewSteps([1.0, 0.5])
+
+
+def at_half(path, n, rng):
+    """The losses look at t = 1/2."""
+    return torch.full((n,), 0.5)
+
+
+def trained(players, student, teacher, steps, rates, rng, batch, **settings):
+    """Train from t = 1 with plain steps of these rates: the student's, the fake score's, and the
+    critic's, times a cosine unless there is another schedule; real samples are N(0, 1)."""
+    from fewtheory.train import fit
+
+    d = student.mean.shape[1]
+    schedule = settings.pop("schedule", cosine_decay(steps))
+    own = [{"optimizer": partial(torch.optim.SGD, lr=rate), "schedule": schedule} for rate in rates]
+    moving = players(
+        student,
+        OneMean(d),
+        Lines(d),
+        lambda network: Model(network, RF, "data"),
+        Gaussian([teacher] * d, 1.0).model(RF, "data"),
+        TWO_STEPS,
+        weight=settings.pop("weight", "kl"),
+        levels=at_half,
+        fake_levels=at_half,
+        ema=1.0,
+        student_settings=own[0],
+        fake_settings=own[1],
+        critic_settings=own[2],
+        **settings,
+    )
+    fit(
+        moving,
+        lambda n, rng: torch.randn(n, d, generator=rng, **DOUBLE),
+        steps,
+        rng=rng,
+        batch=batch,
+    )
+
+
+MOVES, RATE, HALF = 150, 0.6, 0.4  # of the student; HALF: the weight of KL, so that lam is .04
+
+
+def preferred(players, runs, rng, **settings):
+    """m at the end of so many runs: reward z, beta = 2, 8 candidates, five updates for one."""
+    first = Model(Means(1), RF, "data")
+    wanted = Preference(lambda z, t: z[:, 0], first, at=(0,), k=8, beta=2.0, ratio=5)
+    given = {"preference": wanted, "adversarial": 0.0, **settings}
+    students = [Means(1) for _ in range(runs)]
+    for student in students:
+        trained(players, student, 0.0, MOVES, (RATE, 1.0, 0.0), rng, 256, **given)
+    # alpha / sigma is 1 where the second step begins: m is the first step's mean
+    return np.array([student.mean[0, 0].item() for student in students])
+
+
+def pairs(*arguments, preference, **settings):
+    """Two candidates for k."""
+    return flash_dmd(*arguments, preference=replace(preference, k=2), **settings)
+
+
+def blind_labels(*arguments, preference, **settings):
+    """Best and worst by a number that has nothing to do with the reward."""
+    other = replace(preference, reward=lambda z, t: torch.sin(1e6 * z[:, 0]))
+    return flash_dmd(*arguments, preference=other, **settings)
+
+
+@claim(
+    "C10a",
+    kind="optimum",
+    of=flash_dmd,
+    saboteurs=[
+        pairs,
+        blind_labels,
+        sabotage(
+            flash_dmd,
+            "drawn(1 + wanted.ratio, rng) > 0",
+            "drawn(1 + wanted.ratio, rng) == 0",
+            "the ratio of the updates upside down",
+            inside=_student_loss,
+        ),
+    ],
+    deep=True,
+    requires=("models",),
+)
+def joint_runs_end_at_the_joint_optimum(players, rng):
+    """Training runs, five preference updates (best and worst of 8, beta = 2) for one of
+    distillation, lam = .04: they end at the joint optimum m = .980519, not at the 1.721283 of two
+    candidates, the .436706 of the ratio upside down or the 0 of labels that know no reward. Without
+    distillation 125 preference steps of .6 lead to m = 1.869513, and it goes on."""
+    # KL's curvature in the mean is alpha^2 / S_p = 1/2; one update of six has it, and five the
+    # preference loss's, in the same m
+    curvature = HALF * 0.5
+    right, two, upside = (
+        joint_optimum(k, 2.0, lam)
+        for k, lam in ((8, curvature / 5), (2, curvature / 5), (8, curvature * 5))
+    )
+    joint = preferred(players, 32, rng, weight=lambda level: HALF)
+    yield half_way(joint, right, [two, upside, 0.0], "joint")
+    alone = preference_drift(8, 2.0, MOVES * 5 // 6, rate=RATE)[-1]
+    without = preferred(players, 8, rng, weight=lambda level: 0.0, schedule=None)
+    yield half_way(without, alone, [right], "preference training alone")
+
+
+@claim(
+    "C10b",
+    kind="optimum",
+    of=flash_dmd,
+    saboteurs=[
+        sabotage(
+            flash_dmd,
+            "terms.low_state == 'own'",
+            "terms.low_state != 'own'",
+            "the two states taken for each other",
+            inside=_low_output,
+        ),
+        wrong(
+            lambda *a, adversarial, **s: flash_dmd(*a, adversarial=0.0, **s),
+            "no adversarial term: the first step's bias passes on",
+        ),
+    ],
+    deep=True,
+    requires=("models",),
+)
+def split_runs_lose_the_teachers_bias(players, rng):
+    """Training runs of two steps, teacher mean 1, data mean 0: the noisy step ends at the
+    teacher's, the last one at the data's where it starts from its own state; from the rediffused
+    sample a bias of .414214 is left. Without the term .707107 would pass on."""
+    passed = THROUGH * 0.5
+    for state in ("own", "rediffused"):
+        student = Means(RUNS)
+        settings = {"adversarial": float(RUNS), "low_state": state}
+        rates = (0.2, RUNS * 0.4, RUNS * 0.5)
+        trained(players, student, 1.0, 400, rates, rng, 256, **settings)
+        first, offset = student.mean.detach().numpy()
+        others = [split_bias(RF, 0.5, 1.0, state=s) for s in STATES if s != state]
+        right = split_bias(RF, 0.5, 1.0, state=state)
+        yield half_way(first, 1.0, [0.0], f"noisy step, {state}")
+        yield half_way(offset + passed * first, right, [*others, passed], f"last, {state}")

@@ -2,18 +2,20 @@
 
 World M: eight conditions with means on a circle of radius 3 and covariances that turn by pi / 8
 from one to the next; students of one part share a covariance. The statements are ours: the paper is
-empirical."""
+empirical. C11 are training runs."""
 
 from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from fewtheory.distill.msd import tsm_loss
+from fewtheory.distill.msd import msd, teacher_score_matching, tsm_loss
+from fewtheory.distill.parts.student import FewSteps
 from fewtheory.distill.theory.affine_denoiser import affine_denoiser, level_quadrature
 from fewtheory.distill.theory.mode_seeking import _blurred, _fit, reverse_kl_fit
 from fewtheory.distill.theory.partition import (
@@ -27,7 +29,18 @@ from fewtheory.metrics import gaussian_kl
 from fewtheory.model import Model
 from fewtheory.paths import EDM, Trigonometric
 from fewtheory.testbeds import Gaussian, GaussianMixture, mixture_1d
-from fewtheory.verify import Evidence, bound, claim, identity, known, optimum, sabotage, wrong
+from fewtheory.train import cosine_decay
+from fewtheory.verify import (
+    Evidence,
+    bound,
+    claim,
+    half_way,
+    identity,
+    known,
+    optimum,
+    sabotage,
+    wrong,
+)
 
 VE = EDM(1e-9, 1e9)
 MIXTURE = mixture_1d([0.7, 0.3], [-1.5, 2.0], np.sqrt([0.3, 0.5]))
@@ -487,3 +500,190 @@ def shared_pairs_do_not_help_here(kl):
         for shared, value in zip((False, True), pair, strict=True):
             what = f"weight {lam:g}, {'shared' if shared else 'filtered'}"
             yield known(kl(lam, shared), value, 5, kind="optimum", what=what)
+
+
+# C11: training runs
+
+RUNS = 16  # a row of a batch belongs to one of them: each has its own networks
+DOUBLE: Any = {"dtype": torch.float64}
+
+
+class Sample(torch.nn.Module):
+    """A z + mean of the condition: the covariance A A' is shared by all that the student sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.A = torch.nn.Parameter(0.5 * torch.eye(2, **DOUBLE).repeat(RUNS, 1, 1))
+        self.mean = torch.nn.Parameter(torch.zeros(RUNS, 8, 2, **DOUBLE))
+
+    def forward(self, x, label, run):
+        return (self.A[run] @ x[:, :, None])[:, :, 0] + self.mean[run, label]
+
+
+class Told(Sample):
+    """mean + A (x - mean) of the condition: exact at one level for what a student makes."""
+
+    def forward(self, x, label, run):
+        m = self.mean[run, label]
+        return m + (self.A[run] @ (x - m)[:, :, None])[:, :, 0]
+
+
+def exact(x, t, label, run):
+    """The teacher's denoiser, N(m_y, C_y) of each condition."""
+    covs, means = torch.tensor(WORLD), torch.tensor(MEANS)
+    kept = covs @ torch.linalg.inv(covs + t[0] ** 2 * torch.eye(2, **DOUBLE))
+    m = means[label]
+    return m + (kept[label] @ (x - m)[:, :, None])[:, :, 0]
+
+
+def level(path, n, rng, rho=0.3):
+    """The losses look at one level."""
+    return torch.full((n,), rho, dtype=torch.float64)
+
+
+def rows(n, rng):
+    """Samples' shape, conditions and runs: every pair of the latter equally often."""
+    every = torch.arange(n)
+    return {"x": torch.zeros(n, 2, **DOUBLE), "label": every % 8, "run": every // 8 % RUNS}
+
+
+def cost(covs, part, rho=0.3):
+    """Reverse KL at the level, averaged over a part, of a shared covariance with exact means."""
+    noise = rho**2 * np.eye(2)
+    return average_kl(covs + noise, WORLD[part] + noise, np.full(len(part), 1 / len(part)))
+
+
+def at_more_noise(*arguments, **settings):
+    """The losses look at rho = 1, on the way from the harmonic mean to the arithmetic one."""
+    other = partial(level, rho=1.0)
+    return msd(*arguments, **{**settings, "levels": other, "fake_levels": other})
+
+
+@claim(
+    "C11a",
+    kind="optimum",
+    of=msd,
+    saboteurs=[
+        sabotage(msd, "tuple(part)", "tuple(range(8))", "every student sees all conditions"),
+        at_more_noise,
+    ],
+    deep=True,
+    requires=("models",),
+)
+def two_students_end_at_their_harmonic_means(players, rng):
+    """Training runs of two students, consecutive halves of world M, rho = .3: each ends at its
+    conditions' means and its part's harmonic-mean covariance, variances .383833 and .127297 on its
+    axes, J = .120796; one student for all would leave .194917, and losses at rho = 1 .136540."""
+    from fewtheory.train import fit
+
+    students, fakes, parts = [Sample(), Sample()], [Told(), Told()], consecutive(8, 2)
+    settings = {
+        "optimizer": partial(torch.optim.Adam, lr=0.06, betas=(0.0, 0.99)),
+        "schedule": cosine_decay(1000),
+    }
+    moving = players(
+        students,
+        fakes,
+        lambda network: Model(lambda x, t, **cond: network(x, **cond), VE, "data"),
+        Model(exact, VE, "data"),
+        FewSteps([1.0]),
+        parts,
+        weight="kl",
+        levels=level,
+        fake_levels=level,
+        every=4,
+        student_settings=settings,
+        fake_settings=settings,
+    )
+    fit(moving, rows, 1000, rng=rng, batch=8 * 64 * RUNS)
+    best = partition_gain(WORLD, parts, rho=0.3)
+    wrongs = [partition_gain(WORLD, [range(8)], rho=0.3).covs[[0, 0]]]
+    wrongs += [partition_gain(WORLD, parts, rho=1.0).covs]
+    total = np.zeros(RUNS)
+    for k, part in enumerate(parts):
+        A = students[k].A.detach().numpy()
+        covs, angle = A @ A.swapaxes(1, 2), math.pi / 8 * np.mean(part)
+        for what, turn in (("along", 0.0), ("across", math.pi / 2)):
+            u = np.array([math.cos(angle + turn), math.sin(angle + turn)])
+            right, *others = (u @ found[k] @ u for found in (best.covs, *wrongs))
+            yield half_way(u @ covs @ u, right, others, f"part {k}, variance {what}")
+        means = students[k].mean.detach().numpy()[:, part]
+        radius = (means * MEANS[part]).sum(2).mean(1) / 3
+        yield half_way(radius, 3.0, [0.0], f"part {k}, means from 0")
+        total += 0.5 * np.array([cost(cov, part) for cov in covs])
+    others = [np.mean([cost(found[k], part) for k, part in enumerate(parts)]) for found in wrongs]
+    yield half_way(total, best.value, others, "J")
+
+
+class Affine(torch.nn.Module):
+    """x0hat = slope x + intercept."""
+
+    def __init__(self):
+        super().__init__()
+        self.slope, self.intercept = (
+            torch.nn.Parameter(torch.zeros(RUNS, **DOUBLE)) for _ in ("slope", "intercept")
+        )
+
+    def forward(self, x, run):
+        return self.slope[run, None] * x + self.intercept[run, None]
+
+
+def projected(x, w):
+    """(slope, intercept) next to the teacher's denoiser at (.6, .8) on points of these weights."""
+    target = MIXTURE.means_at(x, 0.6, 0.8)[0][:, 0]
+    features = np.stack([x[:, 0], np.ones(len(x))], 1)
+    return np.linalg.solve(features.T @ (w[:, None] * features), features.T @ (w * target))
+
+
+@claim(
+    "C11b",
+    kind="optimum",
+    of=teacher_score_matching,
+    saboteurs=[
+        sabotage(
+            teacher_score_matching,
+            "tsm_loss(as_model(networks['student']), teacher, x0, eps, t, weight, **cond)",
+            "tsm_loss(as_model(networks['student']), teacher, standard_normal(rng, x0.shape, x0), "
+            "eps, t, weight, **cond)",
+            "noise for the real samples",
+        ),
+        sabotage(
+            teacher_score_matching,
+            "alpha * x0 + sigma * eps",
+            "x0 + sigma * eps",
+            "samples are not scaled by alpha",
+            inside=tsm_loss,
+        ),
+    ],
+    deep=True,
+    requires=("models",),
+)
+def an_affine_student_ends_at_lmmse(players, rng):
+    """Training runs of stage 0 with an affine student on the mixture of C7, alpha = .6, end at the
+    LMMSE denoiser, slope 1.037625 and intercept -.169841; on noise for real samples they would end
+    at 1.183633 and -.241975."""
+    from fewtheory.train import fit
+
+    student, bed = Affine(), MIXTURE.model(Trigonometric(), "data")
+    t = 2 / math.pi * math.acos(0.6)
+    moving = players(
+        student,
+        lambda network: Model(lambda x, t, run: network(x, run), Trigonometric(), "data"),
+        Model(lambda x, t, run: bed(x, t), Trigonometric(), "data"),
+        levels=partial(level, rho=t),
+        # twice the mean of x_t^2, 1.77, over the number of runs
+        optimizer=partial(torch.optim.SGD, lr=0.2 * RUNS),
+        schedule=cosine_decay(600),
+    )
+
+    def real(n, rng):
+        like = torch.zeros(0, **DOUBLE)
+        return {"x": MIXTURE.sample(n, rng=rng, like=like), "run": torch.arange(n) % RUNS}
+
+    fit(moving, real, 600, rng=rng, batch=128 * RUNS)
+    best = affine_denoiser(MIXTURE, 0.6, 0.8)
+    noise = level_quadrature(mixture_1d([1.0], [0.0], [1.0]), 0.6, 0.8)
+    wrongs = [projected(*noise), projected(*level_quadrature(MIXTURE, 1.0, 0.8))]
+    for k, what in enumerate(("slope", "intercept")):
+        found = getattr(student, what).detach().numpy()
+        yield half_way(found, getattr(best, what), [end[k] for end in wrongs], what)

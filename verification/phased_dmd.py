@@ -2,14 +2,16 @@
 
 Sheet `phased-dmd`. Worlds: the four-point law {-1, 0, 1, 2}, two mixtures and Gaussians in one
 dimension. Conditional means are trapezoid sums over x_s, which converge geometrically here; means
-of what is linear in Gaussian variables are taken over a cubature exact for quadratics.
+of what is linear in Gaussian variables are taken over a cubature exact for quadratics. C9 are
+training runs.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
+from typing import Any
 
 import mpmath
 import numpy as np
@@ -21,6 +23,7 @@ from fewtheory.distill.parts.intervals import (
     interval_gradient,
     interval_level,
     raised,
+    step_gain,
 )
 from fewtheory.distill.parts.score_difference import score_difference
 from fewtheory.distill.parts.subinterval import (
@@ -31,6 +34,7 @@ from fewtheory.distill.parts.subinterval import (
     subinterval_target,
     subinterval_weight,
 )
+from fewtheory.distill.phased_dmd import phased_dmd, phases
 from fewtheory.distill.theory.linear_world import linear_kl
 from fewtheory.distill.theory.mode_seeking import mode_transition, reverse_kl_fit
 from fewtheory.distill.theory.phases import (
@@ -45,10 +49,12 @@ from fewtheory.distill.theory.two_exits import two_exits
 from fewtheory.model import Model
 from fewtheory.paths import EDM, RectifiedFlow, Trigonometric, VPCosine, VPLinear
 from fewtheory.testbeds import Gaussian, mixture_1d
+from fewtheory.train import cosine_decay
 from fewtheory.verify import (
     Evidence,
     bound,
     claim,
+    half_way,
     identity,
     known,
     law,
@@ -944,3 +950,176 @@ def levels_do_not_cancel(level):
             what = f"{path.name}, {dtype.__name__}"
             worst = float(np.max(errors))
             yield Evidence("identity", worst, 0.0, bar, "the sheet's bar", what=what)
+
+
+# C9: training runs
+
+RUNS = 32  # coordinates of one run: each has its own networks and noise
+DOUBLE: Any = {"dtype": torch.float64}
+
+
+class Field(torch.nn.Module):
+    """slope x + shift in each coordinate: the field of any Gaussian at one level."""
+
+    def __init__(self):
+        super().__init__()
+        self.slope, self.shift = (
+            torch.nn.Parameter(torch.zeros(RUNS, **DOUBLE)) for _ in ("slope", "shift")
+        )
+
+    def forward(self, x):
+        return self.slope * x + self.shift
+
+
+def regressed(a, b, s=0.5, t=0.75, m=0.5, c=0.49):
+    """(slope, shift) of the regression of a x_s + b eps on x_t = r x_s + beta eps, for N(m, c)."""
+    r, beta = interval_level(RF, s, t)
+    alpha_s, V_s = RF.alpha(s), RF.alpha(s) ** 2 * c + RF.sigma(s) ** 2
+    slope = (a * r * V_s + b * beta) / (r**2 * V_s + beta**2)
+    return slope, alpha_s * m * (a - slope * r)
+
+
+def fake_loss_at(loss, networks, batch, rng, s=0.5, t=0.75):
+    """A fake score's loss at one level on samples at s."""
+    model = Model(lambda x, t: networks["fake"](x), RF, "flow")
+    xs, eps = batch["x"], torch.randn(batch["x"].shape, generator=rng, **DOUBLE)
+    return loss(model, xs, eps, s, torch.full((len(xs),), t, **DOUBLE))
+
+
+@claim(
+    "C9a",
+    kind="optimum",
+    of=subinterval_loss,
+    saboteurs=[
+        sabotage(
+            subinterval_loss,
+            "of_x * xs + of_eps * eps",
+            "beta * (eps - xs)",
+            "the biased target eps - x_s",
+        ),
+        sabotage(
+            subinterval_loss,
+            "sigma_s**2",
+            "sigma_s",
+            "sigma_s for its square",
+            inside=_times_beta,
+        ),
+    ],
+    deep=True,
+    requires=("models",),
+)
+def a_fake_score_learns_the_exact_field(loss, rng):
+    """Training runs: an affine fake score, t = .75, on samples of N(.5, .49) at s = .5 ends at the
+    exact field eps - x_0, slope 1.057956 and shift -.632244; with eps - x_s as target it would end
+    at .878157 and -.359770, off by C2's bias."""
+    from fewtheory.train import Player, fit
+
+    fake = Field()
+
+    def samples(n, rng):
+        return 0.25 + math.sqrt(0.3725) * torch.randn(n, RUNS, generator=rng, **DOUBLE)
+
+    # the curvature is twice the mean of x_t^2, .61, over the coordinates; min(1, 10 beta^2) is 1
+    sgd = partial(torch.optim.SGD, lr=0.4 * RUNS)
+    player = Player(fake, partial(fake_loss_at, loss), sgd, schedule=cosine_decay(1500))
+    fit({"fake": player}, samples, 1500, rng=rng, batch=256)
+    right, beta = regressed(*subinterval_coefficients(RF, 0.5, 0.75)), math.sqrt(0.5)
+    # at s = 1/2 the coefficient of eps is (sigma_t + r sigma_s^2 / alpha_s) / beta, r = 1/2
+    wrongs = [regressed(-1.0, 1.0), regressed(-2.0, (0.75 + 0.5 * 0.5 / 0.5) / beta)]
+    for k, what in enumerate(("slope", "shift")):
+        found = (fake.slope, fake.shift)[k].detach().numpy()
+        yield half_way(found, right[k], [end[k] for end in wrongs], what)
+
+
+class Expert(torch.nn.Module):
+    """x0hat = gain x + shift in each coordinate."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.full((RUNS,), 0.5, **DOUBLE))
+        self.shift = torch.nn.Parameter(torch.zeros(RUNS, **DOUBLE))
+
+    def forward(self, x, t):
+        return self.gain * x + self.shift
+
+
+class CleanLaw(torch.nn.Module):
+    """The denoiser of N(mean, variance): of x_s / alpha_s less its noise, so it may be negative."""
+
+    def __init__(self):
+        super().__init__()
+        self.mean = torch.nn.Parameter(torch.zeros(RUNS, **DOUBLE))
+        self.variance = torch.nn.Parameter(torch.ones(RUNS, **DOUBLE))
+
+    def forward(self, x, t):
+        t = t[:, None]
+        kept = (1 - t) * self.variance
+        return self.mean + kept * (x - (1 - t) * self.mean) / ((1 - t) * kept + t**2)
+
+
+def both_phases(players, rng):
+    """[(means, variances)] of x_.5 and of x_0 after two phases of training runs."""
+    from fewtheory.train import fit
+
+    parts, ends, steps = phases([1, 0.5, 0], [0.5]), [], 1000
+    teacher, experts = Gaussian([0.5] * RUNS, 0.49).model(RF, "data"), [Expert(), Expert()]
+    settings = {
+        "optimizer": partial(torch.optim.Adam, lr=0.02, betas=(0.0, 0.99)),
+        "schedule": cosine_decay(steps),
+    }
+    mean, gain = np.zeros(RUNS), np.ones(RUNS)
+    for k, expert in enumerate(experts):
+        moving = players(
+            expert,
+            CleanLaw(),
+            lambda network: Model(network, RF, "data"),
+            teacher,
+            parts,
+            experts[:k],
+            margin=0.2,
+            fake_margin=0.2,
+            every=2,
+            student_settings=settings,
+            fake_settings=settings,
+        )
+        fit(moving, lambda n, rng: torch.zeros(n, RUNS, **DOUBLE), steps, rng=rng, batch=128)
+        t, s = parts[k].times[0], parts[k].end
+        a, b = (v.detach().numpy() for v in (expert.gain, expert.shift))
+        through = step_gain(RF, t, s) * a + RF.sigma(s) / RF.sigma(t)
+        mean, gain = through * mean + step_gain(RF, t, s) * b, through * gain
+        ends.append((mean, gain**2))
+    return ends
+
+
+@claim(
+    "C9b",
+    kind="optimum",
+    of=phased_dmd,
+    saboteurs=[
+        sabotage(
+            phased_dmd,
+            "subinterval_loss(seen, xs, eps, s, t, limit=limit, weight=fake_weight, **cond)",
+            "subinterval_loss(seen, xs, eps, 0, t, limit=limit, weight=fake_weight, **cond)",
+            "samples at s taken for clean ones",
+        ),
+        sabotage(
+            phased_dmd,
+            "tuple(zip(earlier, parts, strict=False))",
+            "()",
+            "the second phase begins with noise",
+        ),
+    ],
+    deep=True,
+    requires=("models",),
+)
+def two_phases_end_with_the_teachers_laws(players, rng):
+    """Training runs of two phases with affine experts end with the laws of the teacher N(.5, .49):
+    mean .25, variance .3725 at s = .5, and .5, .49 at 0. With a fake score that takes x_s for clean
+    data the first would be .5, .49; with noise for the second phase's input the last .85, .7301."""
+    (first, last) = both_phases(players, rng)
+    at_half, clean = (0.25, 0.25 * 0.49 + 0.25), (0.5, 0.49)
+    gain = math.sqrt(0.49 / 0.25)  # of the second expert where its input is N(0, .25)
+    other = (0.5 + gain * 0.25, gain**2 * at_half[1])
+    for k, what in enumerate(("mean", "variance")):
+        yield half_way(first[k], at_half[k], [clean[k]], f"{what} at .5")
+        yield half_way(last[k], clean[k], [other[k]], f"{what} at 0")

@@ -3,7 +3,7 @@
 Sheet `sid-protein`. One-dimensional worlds: Gaussian student against Gaussian teacher; a cubic
 student of a mixture. Means over the student's noise and the level's are Gauss-Hermite sums where
 everything is a polynomial times a rational function of a Gaussian, and the trapezoid rule for
-mixtures; only C6 and C9 are sampled.
+mixtures; only C6, C9 and the training runs of C11 are sampled.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
 from fewtheory.distill.parts.student import FewSteps, advance, sample, start
@@ -22,6 +23,7 @@ from fewtheory.distill.sid import (
     SiDTerms,
     _weights,
     denoising_score,
+    sid,
     sid_bound,
     sid_loss,
     sid_terms,
@@ -31,10 +33,12 @@ from fewtheory.distill.theory.score_identity import minor_mass, protein_times, s
 from fewtheory.model import Level, Model
 from fewtheory.paths import EDM, RectifiedFlow
 from fewtheory.testbeds import Gaussian, mixture_1d
+from fewtheory.train import cosine_decay
 from fewtheory.verify import (
     Evidence,
     bound,
     claim,
+    half_way,
     identity,
     known,
     law,
@@ -656,3 +660,150 @@ def levels_weighed_by_sigma_give_kl(divergence):
     expected = fisher_divergence(STUDENT, TEACHER, VE, SIGMA) - error
     found = float(divergence(weighed, at))
     yield identity(found, expected, operations=1024, scale=1.0, what="imperfect fake score")
+
+
+# C11: training runs
+
+RUNS = 16  # coordinates of one run: each has its own networks and noise
+
+
+class Line(torch.nn.Module):
+    """x0hat = gain x + shift in each coordinate: a student, or the fake score at one level."""
+
+    def __init__(self, gain, shift):
+        super().__init__()
+        start = torch.ones(RUNS, dtype=torch.float64)
+        self.gain, self.shift = (torch.nn.Parameter(v * start) for v in (gain, shift))
+
+    def forward(self, x):
+        return self.gain * x + self.shift
+
+
+def trained(players, teacher, sigma, a, start, rng, *, steps, rate, fake, schedule=None):
+    """(gains, shifts) of students x_0 = gain z + shift after training runs at one noise level.
+
+    start: (gain, shift); rate: of the student's plain steps, in units of the denoiser; fake: the
+    optimizer of the fake score, how often it moves for a step of the student, and its first law.
+    """
+    from fewtheory.train import fit
+
+    m, c = (float(np.ravel(v)[0]) for v in (teacher.mean, teacher.cov))
+    first_m, first_c = fake["law"]
+    k, student, every = first_c / (first_c + sigma**2), Line(*start), fake["every"]
+    moving = players(
+        student,
+        Line(k, (1 - k) * first_m),
+        lambda network: Model(lambda x, t: network(x), VE, "data"),
+        Gaussian([m] * RUNS, c).model(VE, "data"),
+        FewSteps([1.0]),
+        a=a,
+        weight="fisher",
+        scale=sigma**4,
+        levels=lambda path, n, rng: torch.full((n,), sigma),
+        fake_weight=lambda level: torch.ones_like(level.sigma),
+        every=every,
+        student_settings={"optimizer": partial(torch.optim.SGD, lr=rate), "schedule": schedule},
+        fake_settings={"optimizer": fake["optimizer"], "schedule": schedule},
+    )
+
+    def real(n, rng):
+        noise = torch.randn(n, RUNS, generator=rng, dtype=torch.float64)
+        return m + math.sqrt(c) * noise
+
+    fit(moving, real, every * steps, rng=rng, batch=256)
+    return student.gain.detach().numpy(), student.shift.detach().numpy()
+
+
+def without_the_teachers_slope(a):
+    """Where the gain comes to rest if no gradient passes through the teacher.
+
+    d(L2 - a L1)/dg is then g (k_q (1 - k_p) - D (1 - 2 a k_q)), D = k_p - k_q.
+    """
+    k_p = 1.69 / (1.69 + SIGMA**2)
+
+    def slope(k):
+        return k * (1 - k_p) - (k_p - k) * (1 - 2 * a * k)
+
+    k: Any = brentq(slope, 0.0, k_p)
+    return SIGMA * math.sqrt(k / (1 - k))
+
+
+@claim(
+    "C11a",
+    kind="optimum",
+    of=sid,
+    saboteurs=[
+        sabotage(
+            sid,
+            "teacher.predicting('data')(seen, t, **cond)",
+            "teacher.predicting('data')(seen.detach(), t, **cond)",
+            "no gradient passes through the teacher",
+            inside=sid_terms,
+        ),
+        sabotage(
+            sid,
+            "parts.fake_loss(networks, out, learn, learning, rng, **cond)",
+            "parts.fake_loss(networks, type(out)(x, 0, x, 0), learn, learning, rng, **cond)",
+            "the fake score learns on real samples",
+        ),
+    ],
+    deep=True,
+    requires=("models",),
+)
+def runs_end_at_the_teacher_for_every_a(players, rng):
+    """Training runs at the noise .9 with the exact Fisher weight, from N(.5, .25), end at the
+    teacher's N(-.2, 1.69) for a = .5, 1 and 1.2; with no gradient through the teacher the std would
+    end at .7830, .6431 and .5968, with a fake score of real samples nothing would move."""
+    for a in (0.5, 1.0, 1.2):
+        # curvatures of the student (1 - k_p)^2 = .1 and .28, of the fake score 2 E[x^2] / RUNS
+        fake = {
+            "every": 4,
+            "law": (-0.2, 1.69),
+            "optimizer": partial(torch.optim.SGD, lr=0.1 * RUNS),
+        }
+        gains, shifts = trained(
+            players, TEACHER, SIGMA, a, (0.5, 0.5), rng,
+            steps=250, rate=0.8, fake=fake, schedule=cosine_decay(1000),
+        )  # fmt: skip
+        ends = (without_the_teachers_slope(a), 0.5)
+        yield half_way(gains, 1.3, ends, f"std, a = {a:g}")
+        yield half_way(shifts, -0.2, [0.5], f"mean, a = {a:g}")
+
+
+def descent(a, g=5.0, rate=0.25, steps=40):
+    """The gain after plain steps with the exact fake score, c = sigma = 1."""
+    for _ in range(steps):
+        g -= rate * sid_slope(g, 1.0, 1.0, a)
+    return g
+
+
+@claim(
+    "C11b",
+    kind="rate",
+    of=sid,
+    saboteurs=[
+        wrong(lambda *args, a, **s: sid(*args, a=0.5, **s), "a is left out"),
+        sabotage(
+            sid,
+            "sid_terms(x0, eps, t, *models, mask=cond.get('mask'))",
+            "sid_terms(x0, eps, t, *models, mask=cond.get('mask'), through=False)",
+            "both networks detached",
+        ),
+    ],
+    deep=True,
+    requires=("models",),
+)
+def too_wide_a_start_runs_away(players, rng):
+    """Training runs with c = sigma = 1 from a std of 5, 40 steps of .25: with a = 1.2, whose g_crit
+    is 3.317, it grows to 9.951, with a = .5 it falls to 1.041."""
+    expected = {a: descent(a) for a in (1.2, 0.5)}
+    for a, other in ((1.2, 0.5), (0.5, 1.2)):
+        fake = {
+            "every": 10,
+            "law": (0.0, 25.0),
+            "optimizer": partial(torch.optim.Adam, lr=0.004, betas=(0.0, 0.99)),
+        }
+        gains, _ = trained(
+            players, Gaussian([0.0], 1.0), 1.0, a, (5.0, 0.0), rng, steps=40, rate=0.25, fake=fake
+        )
+        yield half_way(gains, expected[a], [expected[other]], f"a = {a:g}", kind="rate")

@@ -2,7 +2,7 @@
 
 Sheet `tdm`. The Gaussian world: teacher N(0, .49) on the trigonometric path, student x0hat = g x_t.
 Means of what is quadratic in the noises are taken over a cubature that is exact for it, weighted
-means by the trapezoid rule in two dimensions; nothing here is sampled.
+means by the trapezoid rule in two dimensions; nothing here is sampled but the training runs of C9.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +33,8 @@ from fewtheory.distill.parts.intervals import (
 )
 from fewtheory.distill.parts.step_levels import step_intervals
 from fewtheory.distill.parts.student import Exit, FewSteps, advance, leave, predict, start
+from fewtheory.distill.parts.trajectory_losses import fake_regression
+from fewtheory.distill.tdm import tdm
 from fewtheory.distill.theory.exit_pooling import exit_gradients, exit_pooling, pooled_kl
 from fewtheory.distill.theory.greedy_steps import (
     _law,
@@ -51,10 +54,12 @@ from fewtheory.metrics import gaussian_kl
 from fewtheory.model import Model
 from fewtheory.paths import EDM, Path, RectifiedFlow, Trigonometric, VPCosine, VPLinear
 from fewtheory.testbeds import Gaussian, mixture_1d
+from fewtheory.train import cosine_decay
 from fewtheory.verify import (
     Evidence,
     bound,
     claim,
+    half_way,
     identity,
     known,
     limit,
@@ -1050,3 +1055,156 @@ def only_one_step_learns(step):
         (slope,) = torch.autograd.grad((out.x0 * out.x.detach()).sum(), net.g)
         expected = float(out.x.detach().square().sum())
         yield identity(float(slope), expected, operations=64, what=f"step {k}")
+
+
+# C9: training runs
+
+STEPS = 1200
+RUNS = 32  # a row of a batch belongs to one of them: each has its own networks
+# From s and t to the levels looked at. The first two laws' ends are the same at all levels: far
+# from s targets vary least, and the weight needs a level above its wall. The third is C3's, 20
+# levels (j / 21 of the way), which stand for all but half a spacing at either end.
+MARGINS = {"trajectory": 0.1, "renoised": 0.06, "naive": 1 / 168}
+
+
+class Steps(torch.nn.Module):
+    """x0hat = g_k x at the student's step k, such that x_s = h_k x_t; h_k is what moves, from 1."""
+
+    def __init__(self):
+        super().__init__()
+        self.h = torch.nn.Parameter(torch.ones(RUNS, 4, dtype=torch.float64))
+        none, one = (
+            [state_gain(TRIG, t, s, g) for t, s in itertools.pairwise(FOUR)] for g in (0, 1)
+        )
+        self.none = torch.tensor(none, dtype=torch.float64)
+        self.slope = torch.tensor(one, dtype=torch.float64) - self.none
+
+    def forward(self, x, t, run):
+        k = round(4 * (1 - float(t[0])))
+        return ((self.h[run, k] - self.none[k]) / self.slope[k])[:, None] * x
+
+
+class Slopes(torch.nn.Module):
+    """x0hat = (a + b u + c (3 u^2 - 1) / 2) x, u from -1 to 1 over a step's interval.
+
+    What any of the three laws asks for is within .004 of a quadratic in tau.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.coefficients = torch.nn.Parameter(torch.zeros(RUNS, 4, 3, dtype=torch.float64))
+
+    def forward(self, x, t, run, step):
+        u = 8 * t - (7 - 2 * step)
+        terms = torch.stack([u**0, u, 1.5 * u**2 - 0.5], 1)
+        return (self.coefficients[run, step] * terms).sum(1)[:, None] * x
+
+
+def told(network):
+    """A network, or the teacher, that takes what it is told."""
+    return Model(lambda x, t, **cond: network(x, t, **cond), TRIG, "data")
+
+
+def rows(n, rng):
+    """A batch: the shape of the samples, and which run a row belongs to."""
+    return {"x": torch.zeros(n, 1, dtype=torch.float64), "run": torch.arange(n) % RUNS}
+
+
+def even(level):
+    """The fake score's weight: all levels alike."""
+    return torch.ones_like(level.sigma)
+
+
+def trained(players, law, rng):
+    """The variances of x_s after each step, (RUNS, 4), at the end of training runs."""
+    from fewtheory.train import fit
+
+    student, teacher = Steps(), TEACHER.model(TRIG, "data")
+    settings = {"schedule": cosine_decay(STEPS)}
+    moving = players(
+        student,
+        Slopes(),
+        told,
+        told(lambda x, t, run: teacher(x, t)),
+        FewSteps(FOUR[:-1], "deterministic"),
+        law=law,
+        loss="kl",
+        weight=lambda level: level.sigma**2,
+        fake_weight=even,
+        least=MARGINS[law],
+        margin=MARGINS[law],
+        step_as="step",
+        every=2,
+        student_settings={
+            **settings,
+            "optimizer": partial(torch.optim.Adam, lr=0.008, betas=(0.0, 0.99)),
+        },
+        # the curvature is 2 V_tau / RUNS, less for b and c
+        fake_settings={**settings, "optimizer": partial(torch.optim.SGD, lr=0.25 * RUNS)},
+    )
+    fit(moving, rows, STEPS, rng=rng, batch=256 * RUNS)
+    return student.h.detach().numpy().cumprod(1) ** 2
+
+
+def with_law(law):
+    """tdm with another law than the one that is asked for."""
+    return lambda *arguments, **settings: tdm(*arguments, **{**settings, "law": law})
+
+
+def ends_of(players, law, rng):
+    """The variances of training runs against those of C3; half way to the nearest other law's."""
+    found = trained(players, law, rng)
+    ends = {name: gaussian_trajectory(C, TRIG, FOUR, name).variances for name in MARGINS}
+    for k, s in enumerate(FOUR[1:-1]):
+        others = [end[k] for name, end in ends.items() if name != law]
+        yield half_way(found[:, k], ends[law][k], others, f"s = {s:g}")
+    yield half_way(found[:, 3], C, [1.0], "s = 0, where it started at 1")
+
+
+DEEP: Any = {"kind": "optimum", "of": tdm, "deep": True, "requires": ("models",)}
+
+
+@claim(
+    "C9a",
+    saboteurs=[
+        sabotage(
+            tdm,
+            "trajectory_target(path, end.x, end.eps, s, end.tau) if own else end.x0",
+            "end.x0",
+            "x0hat is regressed whatever the law",
+            inside=fake_regression,
+        ),
+    ],
+    **DEEP,
+)
+def runs_of_the_trajectory_law(players, rng):
+    """Training runs of four steps, started at x_s = x_t, with the law "trajectory": they end with
+    the teacher's variances .925312, .745, .564688 and .49."""
+    yield from ends_of(players, "trajectory", rng)
+
+
+@claim(
+    "C9b",
+    saboteurs=[
+        wrong(with_law("naive"), "the importance weight is left out"),
+        wrong(with_law("trajectory"), "the trajectory law"),
+    ],
+    **DEEP,
+)
+def runs_of_the_renoised_law(players, rng):
+    """Training runs with the paper's importance weight, law "renoised", end with variances
+    1.420287, 1.445, 1.059663 and .49, too wide in between."""
+    yield from ends_of(players, "renoised", rng)
+
+
+@claim(
+    "C9c",
+    saboteurs=[
+        wrong(with_law("trajectory"), "the trajectory law"),
+    ],
+    **DEEP,
+)
+def runs_of_the_naive_law(players, rng):
+    """Training runs with x0hat regressed on the trajectory law, no weight, law "naive", end with
+    variances .999017, .878298, .737656 and .49."""
+    yield from ends_of(players, "naive", rng)

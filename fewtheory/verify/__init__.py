@@ -8,7 +8,7 @@ by finite evidence. This package knows no paper.
 from __future__ import annotations
 
 from .claims import Claim, claim, claims, suites
-from .deciders import bound, identity, known, law, limit, optimum, order, rate
+from .deciders import bound, half_way, identity, known, law, limit, optimum, order, rate
 from .engine import Result, run
 from .evidence import Evidence, Series
 from .power import LEVEL, MISS
@@ -28,6 +28,7 @@ __all__ = [
     "bound",
     "claim",
     "claims",
+    "half_way",
     "identity",
     "known",
     "law",

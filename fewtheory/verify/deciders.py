@@ -9,11 +9,13 @@
 | `law` | are these samples of that law? | a test at the fixed level |
 | `rate` | what exponent does noisy data have? | a regression's interval at the fixed level |
 | `optimum` | is this the minimum, and is it reached? | the optimiser's own gradient tolerance |
+| `half_way` | do runs end here or where a wrong formula would? | half the way between them |
 | `known` | is this the published or high-precision number? | half a unit of its last digit |
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -207,6 +209,34 @@ def optimum(
 ) -> Evidence:
     """A minimum that is reached (or beaten): value against the known best."""
     return Evidence("optimum", value, best, tolerance, tolerance_from, side, what)
+
+
+def half_way(
+    ends: Any, expected: float, wrong_ends: Any, what: str = "", *, kind: str = "optimum"
+) -> Evidence:
+    """The mean end of independent runs, to half the way to the nearest end of a wrong formula.
+
+    ends: of the runs, two or more; wrong_ends: where named wrong formulas are predicted to end.
+    What the runs leave uncertain of their mean, Student's interval at the fixed level, is taken off
+    the tolerance: the right end is accepted only where it can be told from the others.
+    """
+    from scipy.special import stdtrit
+
+    found = np.asarray(ends, dtype=np.float64).ravel()
+    if found.size < 2:
+        raise fail("half_way", "ends", "two or more", found.size)
+    nearest = min(map(float, wrong_ends), key=lambda end: abs(end - expected))
+    spread = float(np.std(found, ddof=1)) / math.sqrt(found.size)
+    unsure = -float(stdtrit(found.size - 1, LEVEL / 2)) * spread
+    return Evidence(
+        kind=kind,
+        measured=float(np.mean(found)),
+        expected=expected,
+        tolerance=max(0.0, abs(nearest - expected) / 2 - unsure),
+        tolerance_from=f"half way to {nearest:.4g}, a wrong formula's end, less the interval of "
+        f"{found.size} runs",
+        what=what,
+    )
 
 
 def known(

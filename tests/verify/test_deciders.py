@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, t
 
-from fewtheory.verify import LEVEL, bound, identity, law, limit, optimum, order, rate
+from fewtheory.verify import LEVEL, bound, half_way, identity, law, limit, optimum, order, rate
 
 EPS = np.finfo(np.float64).eps
 STEPS = np.array([16, 32, 64, 128])
@@ -302,3 +302,28 @@ def test_a_sequence_that_does_not_settle_is_no_limit():
     evidence = limit(h, [1 / v for v in h], 60.0)
     assert evidence.finite
     assert not evidence.stands
+
+
+def test_runs_that_end_where_they_should_are_told_from_a_wrong_formulas_end():
+    ends = 1.0 + 0.01 * np.array([-1.0, 1.0, -1.0, 1.0, 0.5, -0.5])
+    assert half_way(ends, 1.0, [2.0, 0.2]).stands
+    assert not half_way(ends, 1.5, [2.0]).stands
+    assert not half_way(ends + 1.0, 1.0, [2.0]).stands
+
+
+def test_half_of_the_way_to_the_nearest_wrong_end_less_students_interval():
+    ends = np.array([0.9, 1.1, 1.0, 1.2])
+    unsure = t.ppf(1 - LEVEL / 2, 3) * np.std(ends, ddof=1) / 2
+    found = half_way(ends, 1.0, [90.0, -60.0, 80.0])
+    assert found.measured == pytest.approx(1.05, rel=1e-14)
+    assert found.tolerance == pytest.approx(61 / 2 - unsure, rel=1e-9)
+
+
+def test_runs_that_scatter_too_much_to_tell_decide_nothing():
+    assert half_way([0.0, 2.0], 1.0, [1.5]).tolerance == 0.0
+    assert half_way([1.0, 1.0 + 1e-9, 1.0], 1.0, [1.5], kind="rate").kind == "rate"
+
+
+def test_one_run_is_none():
+    with pytest.raises(ValueError, match="half_way: ends must be two or more"):
+        half_way([1.0], 1.0, [2.0])

@@ -146,6 +146,14 @@ def test_the_record_of_deep_claims_has_only_those_that_ran(tmp_path):
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", entry["date"])
 
 
+def test_the_record_keeps_what_it_says_of_other_claims(tmp_path):
+    file = tmp_path / "d"
+    write_record([result("C8", deep=True), result("C9", deep=True)], file)
+    write_record([result("C9", "fails", deep=True)], file)
+    entries = {e["claim"]: e["verdict"] for e in json.loads(file.read_text())}
+    assert entries == {"C8": "holds", "C9": "fails"}
+
+
 # JUnit
 
 

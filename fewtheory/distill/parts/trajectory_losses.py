@@ -56,15 +56,15 @@ def min_snr(most: float | int = 5.0) -> LossWeight:
 def fake_weights(end: End, path: Path, law: str, form: str, weight: LossWeight) -> torch.Tensor:
     """Of each sample's regression, (n,): the level's weight, times what the law asks for.
 
-    "renoised": the importance weight; "trajectory": min(1, 10 beta^2), for the target's variance;
-    neither changes with the fake score.
+    "renoised": the importance weight; "trajectory": min(1, 10 beta^2), for the target's variance,
+    which is finite at s = 0; neither changes with the fake score.
     """
     s, out = end.interval.s, weight(Level.at(path, end.tau))
     if law == "renoised":
         out = out * torch.exp(
             importance_log_weight(path, end.x0, end.x, end.eps, s, end.tau, form=form)
         )
-    elif law == "trajectory":
+    elif law == "trajectory" and s > 0:
         out = out * subinterval_weight(path, s, end.tau)
     return out
 

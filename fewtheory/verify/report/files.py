@@ -83,19 +83,27 @@ def read_json(file: File) -> list[Result]:
 
 
 def write_record(results: Sequence[Result], file: File) -> None:
-    """The deep claims' verdicts with today's date, for the committed record of expensive runs."""
+    """The deep claims' verdicts with today's date, for the committed record of expensive runs.
+
+    What the file says of other claims stays.
+    """
     today = datetime.date.today().isoformat()
-    entries = [
+    fresh = [
         {
             "suite": r.suite,
             "claim": r.claim,
             "verdict": r.verdict,
+            "caught": sum(bool(j.rejected) for j in r.saboteurs),
             "date": today,
             "seconds": round(r.seconds, 1),
         }
         for r in results
         if r.deep and r.verdict not in ("deep", "not asked")
     ]
+    kept = json.loads(Path(file).read_text(encoding="utf-8")) if Path(file).is_file() else []
+    decided = {(e["suite"], e["claim"]) for e in fresh}
+    kept = [e for e in kept if (e["suite"], e["claim"]) not in decided]
+    entries = sorted([*kept, *fresh], key=lambda e: (e["suite"], e["claim"]))
     write_whole(file, json.dumps(entries, indent=1) + "\n")
 
 
