@@ -119,6 +119,26 @@ def test_guidance_equals_guided_of_two_models(x):
     assert torch.equal(one(x, 0.3), two(x, 0.3))
 
 
+def test_shared_arguments_are_passed_as_they_are_and_never_repeated(x):
+    shapes = []
+
+    def module(x, t, label, places):
+        shapes.append((tuple(x.shape), tuple(label.shape), tuple(places.shape)))
+        return x * label[:, None] + places
+
+    places = torch.arange(x.shape[1], dtype=x.dtype)
+    adapted = model(module, PATH, guidance=2.0, null={"label": 0}, shared={"places": places})
+    without, with_label = 0 * x + places, 3 * x + places
+    assert torch.equal(adapted(x, 0.5, label=3), without + 2 * (with_label - without))
+    assert shapes == [((8, 3), (8,), (3,))]
+
+
+def test_an_error_of_the_module_tells_which_conditions_there_were(x):
+    with pytest.raises(TypeError) as caught:
+        model(lambda x, t, label: x, PATH, other=1)(x, 0.5)
+    assert caught.value.__notes__ == ["adapters.torch.model: called with the conditions ['other']"]
+
+
 def test_a_numpy_state_gives_a_numpy_result_and_no_gradient():
     out = model(Recorder(), PATH)(np.ones((2, 3)), 0.5)
     assert isinstance(out, np.ndarray)
@@ -185,6 +205,13 @@ def test_half_precision_stays_within_its_roundings_of_float64(x):
 def test_guidance_without_null_is_an_error():
     with pytest.raises(ValueError, match="null must name the conditions that stand for none"):
         model(Recorder(), PATH, guidance=2.0)
+
+
+def test_a_guided_call_without_its_condition_is_an_error(x):
+    adapted = model(lambda x, t, label: x * label[:, None], PATH, guidance=2.0, null={"label": 0})
+    with pytest.raises(ValueError, match=r"the conditions must be with \['label'\], to guide by"):
+        adapted(x, 0.5)
+    assert torch.equal(adapted(x, 0.5, label=3), 6 * x)  # 0 + 2 (3 - 0)
 
 
 def test_what_is_no_module_is_an_error(own_checks):
