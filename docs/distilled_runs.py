@@ -218,13 +218,15 @@ def of_level(level: Any) -> Any:
 
 
 def above_data(bench: Bench) -> dict[str, Any]:
-    """The fake score's settings where it learns above the end of a step that is not clean.
+    """Settings where a fake score learns above the end of a step that is not clean.
 
-    Its targets have a variance of s^4 / beta^2 on EDM, up to a hundred times the digits': it moves
-    no faster than the student there.
+    On EDM its targets there have a variance of s^4 / beta^2, up to a hundred times the digits': it
+    averages over more of them, and the student waits for it.
     """
-    noisy = not bench.few and bench.run.steps > 1
-    return {**bench.common, **({"fake_settings": bench.settings()} if noisy else {})}
+    if bench.few or bench.run.steps == 1:
+        return {"every": EVERY, **bench.common}
+    slow = bench.settings(0.5)
+    return {"every": 5, "student_settings": {**slow, "ema": 0.99}, "fake_settings": slow}
 
 
 def run_tdm(bench: Bench, **given: Any) -> Draw:
@@ -243,7 +245,7 @@ def run_phased(bench: Bench, **given: Any) -> Draw:
     parts = phases([*times, 0.0], [middle] if len(times) > 1 else [])
     experts = [bench.network() for _ in parts]
     teacher = bench.counting.teacher(w.teacher)
-    settings = {"every": EVERY, "weight": of_level, **above_data(bench), **given}
+    settings = {"weight": of_level, **above_data(bench), **given}
     if not bench.few:
         settings["fake_weight"] = ft.train.edm_weight()
     fitted = train_phases(

@@ -124,6 +124,7 @@ def tdm(
     c: float | int | None = None,
     weight: LevelWeight | None = None,
     fake_weight: LossWeight | None = None,
+    limit: float | int = 10.0,
     least: float | int = 0.02,
     margin: float | int = 0.01,
     middle: bool = False,
@@ -142,12 +143,13 @@ def tdm(
     demo's. intervals, least, margin: of `step_intervals`. loss: "vector", the paper's pseudo-Huber
     distance on x0hat; "elements", the demo's; or "kl", the gradient of lambda KL in x_s with
     `weight` = lambda of the level (1 where None). c: of the first two, .00054 sqrt d and 1e-3 where
-    None. fake_weight: of the level, min(SNR, 5) where None. middle: the drawn step ends at a random
-    level of its interval, not at s (the demo's regulariser). step_as: the name under which the fake
-    score alone is told the step, (n,) integers, needed where intervals overlap (`exit_pooling`);
-    count_as: that under which both networks are told K. every: fake steps a student step. A batch
-    holds "x" (n, *event), whose shape the samples take, and conditions. Raises ValueError or
-    TypeError by name.
+    None. fake_weight: of the level, min(SNR, 5) where None; limit: of `subinterval_weight`, by
+    which "trajectory" multiplies it above a step's end s > 0: on EDM, where targets vary like s^4 /
+    beta^2, nearer to 1 / s^4 than 10. middle: the drawn step ends at a random level of its
+    interval, not at s (the demo's regulariser). step_as: the name under which the fake score alone
+    is told the step, (n,) integers, needed where intervals overlap (`exit_pooling`); count_as: that
+    under which both networks are told K. every: fake steps a student step. A batch holds "x" (n,
+    *event), whose shape the samples take, and conditions. Raises ValueError or TypeError by name.
 
     >>> from fewtheory import paths, testbeds
     >>> path, net = paths.RectifiedFlow(), lambda: nn.Linear(1, 1)
@@ -160,6 +162,8 @@ def tdm(
     one_of("tdm", "importance", importance, FORMS)
     one_of("tdm", "loss", loss, LOSSES)
     integer("tdm", "every", every, 1)
+    if number("tdm", "limit", limit, 0.0) == 0:
+        raise fail("tdm", "limit", "above 0", limit)
     if c is not None and number("tdm", "c", c, 0.0) == 0:
         raise fail("tdm", "c", "above 0", c)
     several = list(steps) if isinstance(steps, Sequence) else [steps]
@@ -186,7 +190,7 @@ def tdm(
         with torch.no_grad():
             end = shared.end(networks, batch, rng)
         _, seen = shared.models(networks, batch, end)
-        return fake_regression(seen, end, law, importance, learning)
+        return fake_regression(seen, end, law, importance, learning, limit)
 
     return {
         "student": Player(student, student_loss, every=every, **dict(student_settings or {})),

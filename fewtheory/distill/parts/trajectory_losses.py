@@ -53,11 +53,13 @@ def min_snr(most: float | int = 5.0) -> LossWeight:
     return lambda level: torch.clamp((level.alpha / level.sigma) ** 2, max=top)
 
 
-def fake_weights(end: End, path: Path, law: str, form: str, weight: LossWeight) -> torch.Tensor:
+def fake_weights(
+    end: End, path: Path, law: str, form: str, weight: LossWeight, limit: float | int = 10.0
+) -> torch.Tensor:
     """Of each sample's regression, (n,): the level's weight, times what the law asks for.
 
-    "renoised": the importance weight; "trajectory": min(1, 10 beta^2), for the target's variance,
-    which is finite at s = 0; neither changes with the fake score.
+    "renoised": the importance weight; "trajectory": min(1, limit beta^2), for the target's
+    variance, which is finite at s = 0; neither changes with the fake score.
     """
     s, out = end.interval.s, weight(Level.at(path, end.tau))
     if law == "renoised":
@@ -65,11 +67,13 @@ def fake_weights(end: End, path: Path, law: str, form: str, weight: LossWeight) 
             importance_log_weight(path, end.x0, end.x, end.eps, s, end.tau, form=form)
         )
     elif law == "trajectory" and s > 0:
-        out = out * subinterval_weight(path, s, end.tau)
+        out = out * subinterval_weight(path, s, end.tau, limit=limit)
     return out
 
 
-def fake_regression(fake: Model, end: End, law: str, form: str, weight: LossWeight) -> torch.Tensor:
+def fake_regression(
+    fake: Model, end: End, law: str, form: str, weight: LossWeight, limit: float | int = 10.0
+) -> torch.Tensor:
     """mean_i w_i |x0hat_fake(x_tau, tau) - target|^2 / d, a scalar.
 
     The target is `trajectory_target` for law "trajectory", x0hat for the others.
@@ -80,7 +84,7 @@ def fake_regression(fake: Model, end: End, law: str, form: str, weight: LossWeig
     up = raised(path, end.x, end.eps, s, end.tau)
     out = full_precision(fake.predicting("data")(up, end.tau))
     error = (out - target).square().reshape(up.shape[0], -1).mean(1)
-    return (fake_weights(end, path, law, form, weight) * error).mean()
+    return (fake_weights(end, path, law, form, weight, limit) * error).mean()
 
 
 def student_regression(
