@@ -75,12 +75,14 @@ class Counting:
         self.rows = {"students": 0, "teacher": 0}
 
     def network(self, module: nn.Module) -> nn.Module:
-        """The module, counted whenever it is called."""
-        module.register_forward_pre_hook(self._count)
-        return module
+        """The module, counted whenever it or a copy of it is called."""
+        rows = self.rows
 
-    def _count(self, module: nn.Module, inputs: Any) -> None:
-        self.rows["students"] += inputs[0].shape[0]
+        def count(_: nn.Module, inputs: Any) -> None:  # a function: a copy has the same
+            rows["students"] += inputs[0].shape[0]
+
+        module.register_forward_pre_hook(count)
+        return module
 
     def teacher(self, model: ft.Model) -> ft.Model:
         """The teacher, counted."""
@@ -121,7 +123,7 @@ class Bench:
 
     def settings(self, share: float = 1.0) -> dict[str, Any]:
         """Of a player: Adam without momentum, half a cosine, clipped gradients."""
-        steps = STEPS[self.world.name]
+        steps = self.steps
         rate = share * RATE
         return {
             "optimizer": functools.partial(
@@ -130,6 +132,12 @@ class Bench:
             "schedule": ft.train.cosine_decay(steps, warmup=min(100, steps // 10), last=0.02),
             "clip": 10.0,
         }
+
+    @property
+    def steps(self) -> int:
+        """Of one run of the loop: two phases have half of them each."""
+        phases_of = 2 if self.run.method.startswith("phased") and self.run.steps > 1 else 1
+        return STEPS[self.world.name] // phases_of
 
     @property
     def common(self) -> dict[str, Any]:
@@ -157,7 +165,7 @@ class Bench:
         return fit(
             players,
             w.data if data is None else data,
-            STEPS[w.name],
+            self.steps,
             rng=torch.Generator().manual_seed(1 + self.run.seed),
             batch=w.batch,
         )
@@ -232,9 +240,7 @@ def above_data(bench: Bench) -> dict[str, Any]:
 def run_tdm(bench: Bench, **given: Any) -> Draw:
     """Deterministic steps, each with the teacher's law."""
     form = {"loss": "kl", "weight": of_level} if bench.few else {"loss": "vector"}
-    return _two(
-        bench, tdm, bench.deterministic(), every=EVERY, **form, **above_data(bench), **given
-    )
+    return _two(bench, tdm, bench.deterministic(), **form, **above_data(bench), **given)
 
 
 def run_phased(bench: Bench, **given: Any) -> Draw:
@@ -250,12 +256,12 @@ def run_phased(bench: Bench, **given: Any) -> Draw:
         settings["fake_weight"] = ft.train.edm_weight()
     fitted = train_phases(
         experts,
-        w.network(),
+        bench.network(),
         w.as_model,
         teacher,
         parts,
         w.data,
-        STEPS[w.name] // len(parts),
+        bench.steps,
         rng=torch.Generator().manual_seed(1 + bench.run.seed),
         settings=settings,
         batch=w.batch,
