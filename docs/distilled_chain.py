@@ -24,7 +24,7 @@ from fewtheory.testbeds.chain import GaussianChain, centred
 BEADS, BOND, PERSISTENCE = 8, 0.38, 0.6  # nanometres between C-alpha atoms
 GAMMAS = (1.0, 0.7, 0.45)
 COUNTS = (1, 2, 4)
-STEPS, BATCH = 1500, 128
+STEPS, BATCH = 1200, 128
 PATH = ft.paths.RectifiedFlow()
 
 

@@ -107,7 +107,7 @@ def findings(rows: Sequence[Row]) -> str:
             by = _grouped([r for r in rows if r["world"] == world])
             for k in (1, 2, 4):
                 if (one, k) in by and (two, k) in by:
-                    name = next(iter(by[one, k][0]["found"]))
+                    name = list(by[one, k][0]["found"])[-1]
                     a, b = (_mean(by[m, k], name)[0] for m in (one, two))
                     cells.append(f"{world}, {k} steps, {name}: {a:.3g} against {b:.3g}")
         if cells:
@@ -132,8 +132,9 @@ def joint(before: Mapping[str, Sequence[float]], after: Mapping[str, Sequence[fl
     """What preference training did, beside the laws that its reward could ask for."""
     one, two = ({name: f"{v[0]:.3g}" for name, v in tilt.items()} for tilt in (before, after))
     return (
-        "Flash-DMD with preferences for x_1 (best and worst of four, beta 2, five such updates for "
-        "one of distillation), four steps, mixture: the mean of x_1 goes from "
+        "Flash-DMD with preferences for x_1 (best and worst of four, beta 2, one such update for "
+        "one of distillation, a fake score that is told the exit), four steps, mixture: the mean of "
+        "x_1 goes from "
         f"{one['reward']} to {two['reward']}. Of the laws p exp(x_1 / tau) / Z, the optima of that "
         f"reward with a KL penalty, the nearest one has 1 / tau = {two['its strength']} (from "
         f"{one['its strength']}) and a mean of {two['reward of that tilt']}; the student's KL to "
@@ -145,6 +146,7 @@ def joint(before: Mapping[str, Sequence[float]], after: Mapping[str, Sequence[fl
 
 PAIRS = (
     ("dmd", "dmd, told the exit", "A fake score for all exits against one that is told which"),
+    ("tdm", "tdm, to the noisy end", "TDM with disjoint intervals against all levels above a step"),
     ("tdm", "tdm, renoised law", "TDM's trajectory law against the paper's re-noised one"),
     (
         "phased-dmd",

@@ -38,7 +38,7 @@ from fewtheory.distill import (
 )
 from fewtheory.train import Player, fit
 
-STEPS = {"mixture": 1600, "product": 1000, "digits": 1600, "digits, UNet": 500}
+STEPS = {"mixture": 1000, "product": 600, "digits": 1600, "digits, UNet": 500}
 RATE = 2e-4  # the students'
 FASTER = 5.0  # the fake scores' and critics' rate over that: a few of their moves are enough
 EVERY = 2  # moves of the fake score for one of the student
@@ -243,6 +243,12 @@ def run_tdm(bench: Bench, **given: Any) -> Draw:
     return _two(bench, tdm, bench.deterministic(), **form, **above_data(bench), **given)
 
 
+def run_tdm_to_the_end(bench: Bench) -> Draw:
+    """Each step looks at all levels above its own end, by a fake score that is told the step."""
+    fake = bench.network(told=bench.run.steps)
+    return run_tdm(bench, fake=fake, intervals="to the end", step_as="exit")
+
+
 def run_phased(bench: Bench, **given: Any) -> Draw:
     """An expert a phase, two where there are steps for two; together they train as long."""
     w = bench.world
@@ -283,16 +289,26 @@ def run_flash(bench: Bench) -> Draw:
     return _flash(bench)[0]
 
 
-def _flash(bench: Bench) -> tuple[Draw, nn.Module, Any]:
+def _flash(bench: Bench, told: bool = False) -> tuple[Draw, nn.Module, Any]:
+    """Flash-DMD's first stage; told: the fake score knows the exit, and is not pulled."""
     w, steps = bench.world, bench.renoising()
-    fake, critic = bench.network(), bench.counting.network(critic_of(bench))
-    settings = {**bench.common, "critic_settings": bench.settings(FASTER), **_weight(bench)}
+    fake = bench.network(told=steps.count if told else 0)
+    critic = bench.counting.network(critic_of(bench))
+    settings = {**flash_settings(bench), **(TOLD if told else {})}
     teacher, start = bench.counting.teacher(w.teacher), bench.network()
     players = flash_dmd(start, fake, critic, w.as_model, teacher, steps, every=EVERY, **settings)
     fitted = bench.fit(players)
     student = fitted.averages["student"]
     model = w.as_model(student)
     return lambda n, rng: sample(model, steps, bench.like(n), rng=rng), student, (fake, critic)
+
+
+TOLD = {"exit_as": "exit", "ema": 1.0}
+
+
+def flash_settings(bench: Bench) -> dict[str, Any]:
+    """All three players'."""
+    return {**bench.common, "critic_settings": bench.settings(FASTER), **_weight(bench)}
 
 
 def critic_of(bench: Bench) -> nn.Module:
@@ -311,21 +327,20 @@ def critic_of(bench: Bench) -> nn.Module:
     )
 
 
-REWARD = (1.0, 0.0)  # r = x_1, in the plane
-
-
 def run_joint(bench: Bench) -> Draw:
-    """Flash-DMD's second stage from its first: preferences for x_1 beside distillation."""
+    """Flash-DMD's second stage from its first: preferences for x_1 beside distillation.
+
+    The fake score is told the exit: one for all would let the preferred steps go one way and the
+    others go the other, to the same pooled law.
+    """
     w, steps = bench.world, bench.renoising()
-    _, student, (fake, critic) = _flash(bench)
-    reference = copy.deepcopy(student)
-    wanted = Preference(_first_coordinate, w.as_model(reference), at=(0, 1), k=4, beta=2.0)
+    _, student, (fake, critic) = _flash(bench, told=True)
+    reference = w.as_model(copy.deepcopy(student))
+    wanted = Preference(_first_coordinate, reference, at=(0, 1), k=4, beta=2.0, ratio=1)
     start = bench.counting.network(student.requires_grad_(True))
-    settings = {**bench.common, "critic_settings": bench.settings(FASTER), **_weight(bench)}
     teacher = bench.counting.teacher(w.teacher)
-    fitted = bench.fit(
-        flash_dmd(start, fake, critic, w.as_model, teacher, steps, preference=wanted, **settings)
-    )
+    settings = {**flash_settings(bench), **TOLD, "preference": wanted}
+    fitted = bench.fit(flash_dmd(start, fake, critic, w.as_model, teacher, steps, **settings))
     model = w.as_model(fitted.averages["student"])
     return lambda n, rng: sample(model, steps, bench.like(n), rng=rng)
 
@@ -377,6 +392,7 @@ METHODS: Mapping[str, Method] = {
     "dmd, told the exit": Method(run_told, (2, 4), (4,)),
     "dmd2, with its critic": Method(run_dmd2, (1, 4), (1,)),
     "tdm": Method(run_tdm),
+    "tdm, to the noisy end": Method(run_tdm_to_the_end, (2, 4), (4,)),
     "tdm, renoised law": Method(functools.partial(run_tdm, law="renoised"), (2, 4), (4,)),
     "phased-dmd": Method(run_phased),
     "phased-dmd, biased target": Method(functools.partial(run_phased, target="biased"), (4,), ()),
@@ -386,9 +402,9 @@ METHODS: Mapping[str, Method] = {
     "msd, 2 parts": Method(functools.partial(run_msd, count=2)),
     "msd, 4 parts": Method(functools.partial(run_msd, count=4), (1,), ()),
     "msd, 8 parts": Method(functools.partial(run_msd, count=8), (1,), ()),
-    "sid, a = .5": Method(functools.partial(run_sid, a=0.5), (1, 2, 4), ()),
+    "sid, a = .5": Method(functools.partial(run_sid, a=0.5), (1, 4), ()),
     "sid, a = 1": Method(functools.partial(run_sid, a=1.0)),
-    "sid, a = 1.2": Method(functools.partial(run_sid, a=1.2), (1, 2, 4), ()),
+    "sid, a = 1.2": Method(functools.partial(run_sid, a=1.2), (1, 4), ()),
 }
 
 

@@ -295,6 +295,7 @@ def test_the_state_counts_what_was_decided(writer):
         {
             "suite": "dpm-solver-pp",
             "verdict": "fails" if c is asked[0] else "holds",
+            "deep": False,
             "erratum": c.erratum,
             "rejections": [{"rejected": c is not asked[0]} for _ in c.saboteurs],
         }
