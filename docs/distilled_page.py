@@ -133,8 +133,8 @@ def joint(before: Mapping[str, Sequence[float]], after: Mapping[str, Sequence[fl
     one, two = ({name: f"{v[0]:.3g}" for name, v in tilt.items()} for tilt in (before, after))
     return (
         "Flash-DMD with preferences for x_1 (best and worst of four, beta 2, one such update for "
-        "one of distillation, a fake score that is told the exit), four steps, mixture: the mean of "
-        "x_1 goes from "
+        "one of distillation, a fake score that is told the exit), four steps, mixture: the mean "
+        "of x_1 goes from "
         f"{one['reward']} to {two['reward']}. Of the laws p exp(x_1 / tau) / Z, the optima of that "
         f"reward with a KL penalty, the nearest one has 1 / tau = {two['its strength']} (from "
         f"{one['its strength']}) and a mean of {two['reward of that tilt']}; the student's KL to "

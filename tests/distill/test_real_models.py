@@ -191,7 +191,8 @@ def hand_tdm(hand, player, times=(0.9, 0.5, 0.0)):
         huber = (gap.square().flatten(1).sum(1) + c**2) ** 0.5 - c
         return (huber / each((x0 - real).abs()).detach()).mean()
     target = (xs - r * sigma_s**2 / beta * eps) / alpha_s if s else xs
-    weight = (alpha**2 / sigma**2).clamp(max=5) * (10 * beta**2).clamp(max=1)
+    weight = (alpha**2 / sigma**2).clamp(max=5)
+    weight = weight * (10 * beta**2).clamp(max=1) if s else weight
     return (weight.flatten() * each((hand.data("fake", up, tau) - target).square())).mean()
 
 
