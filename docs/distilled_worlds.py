@@ -315,7 +315,7 @@ def world(name: str) -> World:
             (math.inf, 3.0, 1.2, 0.5),
             of_digits,
             samples=4000,
-            batch=64,
+            batch=32,
         )
     edm = ft.paths.EDM()
     return World(
