@@ -2,7 +2,7 @@
 
 `python docs/distilled.py` trains what docs/distilled.json does not hold yet (`--fresh`: all of it)
 and makes docs/distilled.md; `--from-json` makes this alone. `--seed` adds another seed of all
-students; `--unet` trains the students of a UNet, which take longer than any other. Run by `make
+students; `--unet` trains the students of a UNet too, whose rows stay otherwise. Run by `make
 distilled`. Students are trained through `joblib.Parallel`: `--jobs`, or the backend of
 `parallel_config`.
 """
@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "docs/distilled.json"
+UNET = "digits, UNet"
 Row = dict[str, Any]
 Key = tuple[str, str, int, int]
 
@@ -70,19 +71,23 @@ def tasks(seed: int, unet: bool) -> list[tuple[Key, Callable[..., Row], tuple[An
     found: list[tuple[Key, Callable[..., Row], tuple[Any, ...]]] = [
         ((name, method, steps, 0), reference_row, (name, method, steps))
         for name, method, steps in REFERENCES
+        if unet or name != UNET
     ]
-    students = [run for run in runs(seed) if unet or run.world != "digits, UNet"]
+    students = [run for run in runs(seed) if unet or run.world != UNET]
     found += [((r.world, r.method, r.steps, r.seed), student_row, (r,)) for r in students]
     return found
 
 
-def computed(jobs: int | None, seed: int, unet: bool, few: int | None) -> None:
+def computed(jobs: int | None, seed: int, unet: bool, fresh: bool, few: int | None) -> None:
     """Train what the file does not hold; each row is written when it is done, with all others."""
     import distilled_chain
 
     table: dict[str, Any] = {"rows": [], "chain": []}
     if KEPT.is_file():
         table.update(json.loads(KEPT.read_text(encoding="utf-8")))
+    if fresh:
+        kept = [row for row in table["rows"] if row["world"] == UNET and not unet]
+        table = {"rows": kept, "chain": []}
     known = {key(row) for row in table["rows"]}
     missing = [task for task in tasks(seed, unet) if task[0] not in known][:few]
     done: Any = Parallel(n_jobs=jobs, return_as="generator_unordered")(
@@ -123,9 +128,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--unet", action="store_true", help="the UNet's students too")
     arguments = parser.parse_args(argv)
     if not arguments.from_json:
-        if arguments.fresh:
-            KEPT.unlink(missing_ok=True)
-        computed(arguments.jobs, arguments.seed, arguments.unet, arguments.few)
+        a = arguments
+        computed(a.jobs, a.seed, a.unet, a.fresh, a.few)
     import distilled_page
 
     table = json.loads(KEPT.read_text(encoding="utf-8"))

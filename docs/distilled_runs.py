@@ -10,7 +10,7 @@ import copy
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -106,11 +106,15 @@ def signal(level: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """What a method is given: the world, the run, counted networks."""
+    """What a method is given: the world, the run, counted networks.
+
+    loops: how many runs of the loop, one after the other, share the world's number of steps.
+    """
 
     run: Run
     world: World
     counting: Counting
+    loops: int = 1
 
     @property
     def few(self) -> bool:
@@ -135,9 +139,8 @@ class Bench:
 
     @property
     def steps(self) -> int:
-        """Of one run of the loop: two phases have half of them each."""
-        phases_of = 2 if self.run.method.startswith("phased") and self.run.steps > 1 else 1
-        return STEPS[self.world.name] // phases_of
+        """Of one run of the loop."""
+        return STEPS[self.world.name] // self.loops
 
     @property
     def common(self) -> dict[str, Any]:
@@ -255,6 +258,7 @@ def run_phased(bench: Bench, **given: Any) -> Draw:
     times = w.times(bench.run.steps)
     middle = times[len(times) // 2]
     parts = phases([*times, 0.0], [middle] if len(times) > 1 else [])
+    bench = replace(bench, loops=len(parts))
     experts = [bench.network() for _ in parts]
     teacher = bench.counting.teacher(w.teacher)
     settings = {"weight": of_level, **above_data(bench), **given}
