@@ -41,6 +41,7 @@ from fewtheory.distill.theory.two_time_scale import fake_steps, monotone_step, t
 from fewtheory.metrics import gaussian_kl
 from fewtheory.model import Model, guided
 from fewtheory.paths import EDM, RectifiedFlow, Trigonometric, VPLinear
+from fewtheory.suites._students import Line
 from fewtheory.testbeds import Gaussian, mixture_1d
 from fewtheory.verify import (
     Evidence,
@@ -1028,18 +1029,6 @@ def no_variance_is_left_above(edge):
 RUNS = 16  # coordinates of one run: each has its own student, fake score and noise
 
 
-class Line(torch.nn.Module):
-    """x0hat = gain x + shift in each coordinate: a one-step student."""
-
-    def __init__(self, gain, shift):
-        super().__init__()
-        start = torch.ones(RUNS, dtype=torch.float64)
-        self.gain, self.shift = (torch.nn.Parameter(v * start) for v in (gain, shift))
-
-    def forward(self, x):
-        return self.gain * x + self.shift
-
-
 class Denoiser(torch.nn.Module):
     """x0hat = mean + slope (x - alpha mean): of any Gaussian at one level, a fake score there."""
 
@@ -1119,7 +1108,7 @@ def a_run_ends_at_the_guided_level(players, rng):
     one of real samples at 1.75 and 0."""
     from fewtheory.train import fit
 
-    student, fake = Line(1.0, 0.0), Denoiser(0.0, 0.8, 1.0)
+    student, fake = Line(RUNS, 1.0, 0.0), Denoiser(0.0, 0.8, 1.0)
     moving = players(
         student,
         fake,
@@ -1188,7 +1177,7 @@ def runs_ring_and_do_not(players, rng):
     rate, cycles = 0.3, 24
     for n in (1, 5):
         seen = []
-        student, fake = Line(1.0, 1.0), Denoiser(1.0, 1.0, 0.5)
+        student, fake = Line(RUNS, 1.0, 1.0), Denoiser(1.0, 1.0, 0.5)
         for held in (student.gain, fake.slope):  # at their own end: the law is one of the means
             held.requires_grad_(False)
         moving = players(

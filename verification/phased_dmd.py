@@ -215,17 +215,20 @@ def affine_loss(loss, model_kind, path, s, t, limit):
     return torch.stack(torch.autograd.grad(value, [slope, shift])).numpy()
 
 
+BIASED_TARGET = sabotage(
+    subinterval_loss,
+    "of_x * xs + of_eps * eps",
+    "beta * (eps - xs)",
+    "the biased target eps - x_s",
+)
+
+
 @claim(
     "C1c",
     kind="optimum",
     of=subinterval_loss,
     saboteurs=[
-        sabotage(
-            subinterval_loss,
-            "of_x * xs + of_eps * eps",
-            "beta * (eps - xs)",
-            "the biased target eps - x_s",
-        ),
+        BIASED_TARGET,
         sabotage(
             subinterval_loss,
             "beta * out - (of_x * xs + of_eps * eps)",
@@ -991,12 +994,7 @@ def fake_loss_at(loss, networks, batch, rng, s=0.5, t=0.75):
     kind="optimum",
     of=subinterval_loss,
     saboteurs=[
-        sabotage(
-            subinterval_loss,
-            "of_x * xs + of_eps * eps",
-            "beta * (eps - xs)",
-            "the biased target eps - x_s",
-        ),
+        BIASED_TARGET,
         sabotage(
             subinterval_loss,
             "sigma_s**2",

@@ -32,6 +32,7 @@ from fewtheory.distill.theory.linear_world import fisher_divergence, kl_from_fis
 from fewtheory.distill.theory.score_identity import minor_mass, protein_times, sid_basin, sid_slope
 from fewtheory.model import Level, Model
 from fewtheory.paths import EDM, RectifiedFlow
+from fewtheory.suites._students import Line
 from fewtheory.testbeds import Gaussian, mixture_1d
 from fewtheory.train import cosine_decay
 from fewtheory.verify import (
@@ -667,18 +668,6 @@ def levels_weighed_by_sigma_give_kl(divergence):
 RUNS = 16  # coordinates of one run: each has its own networks and noise
 
 
-class Line(torch.nn.Module):
-    """x0hat = gain x + shift in each coordinate: a student, or the fake score at one level."""
-
-    def __init__(self, gain, shift):
-        super().__init__()
-        start = torch.ones(RUNS, dtype=torch.float64)
-        self.gain, self.shift = (torch.nn.Parameter(v * start) for v in (gain, shift))
-
-    def forward(self, x):
-        return self.gain * x + self.shift
-
-
 def trained(players, teacher, sigma, a, start, rng, *, steps, rate, fake, schedule=None):
     """(gains, shifts) of students x_0 = gain z + shift after training runs at one noise level.
 
@@ -689,10 +678,10 @@ def trained(players, teacher, sigma, a, start, rng, *, steps, rate, fake, schedu
 
     m, c = (float(np.ravel(v)[0]) for v in (teacher.mean, teacher.cov))
     first_m, first_c = fake["law"]
-    k, student, every = first_c / (first_c + sigma**2), Line(*start), fake["every"]
+    k, student, every = first_c / (first_c + sigma**2), Line(RUNS, *start), fake["every"]
     moving = players(
         student,
-        Line(k, (1 - k) * first_m),
+        Line(RUNS, k, (1 - k) * first_m),
         lambda network: Model(lambda x, t: network(x), VE, "data"),
         Gaussian([m] * RUNS, c).model(VE, "data"),
         FewSteps([1.0]),
