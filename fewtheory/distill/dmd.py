@@ -92,6 +92,10 @@ class Distillation:
     def seen(self, networks: Mapping[str, nn.Module], exit: Exit, **cond: Any) -> Model:
         """The fake score, given the conditions and, where it is told, the exit."""
         if self.exit_as is not None:
+            if self.exit_as in cond:
+                raise fail(
+                    self.where, "exit_as", f"none of the conditions {list(cond)}", self.exit_as
+                )
             n, device = exit.x0.shape[0], exit.x0.device
             cond[self.exit_as] = torch.full((n,), exit.step, device=device)
         return self.as_model(networks["fake"]).given(**cond)

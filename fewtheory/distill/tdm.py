@@ -144,12 +144,12 @@ def tdm(
     distance on x0hat; "elements", the demo's; or "kl", the gradient of lambda KL in x_s with
     `weight` = lambda of the level (1 where None). c: of the first two, .00054 sqrt d and 1e-3 where
     None. fake_weight: of the level, min(SNR, 5) where None; limit: of `subinterval_weight`, by
-    which "trajectory" multiplies it above a step's end s > 0: on EDM, where targets vary like s^4 /
-    beta^2, nearer to 1 / s^4 than 10. middle: the drawn step ends at a random level of its
-    interval, not at s (the demo's regulariser). step_as: the name under which the fake score alone
-    is told the step, (n,) integers, needed where intervals overlap (`exit_pooling`); count_as: that
-    under which both networks are told K. every: fake steps a student step. A batch holds "x" (n,
-    *event), whose shape the samples take, and conditions. Raises ValueError or TypeError by name.
+    which "trajectory" multiplies it where a step ends at s > 0. middle: the drawn step ends at a
+    random level of its interval, not at s (the demo's regulariser). step_as: the name under which
+    the fake score alone is told the step, (n,) integers, needed where intervals overlap
+    (`exit_pooling`); count_as: that under which both networks are told K. every: fake steps a
+    student step. A batch holds "x" (n, *event), whose shape the samples take, and conditions.
+    Raises ValueError or TypeError by name.
 
     >>> from fewtheory import paths, testbeds
     >>> path, net = paths.RectifiedFlow(), lambda: nn.Linear(1, 1)

@@ -82,6 +82,15 @@ def test_without_a_name_it_is_told_nothing(method):
     assert all(told is None for told in fake.heard)
 
 
+@pytest.mark.parametrize("method", [dmd, sid, flash_dmd])
+def test_the_exits_name_is_none_of_the_batchs_conditions(method):
+    _, _, players = made(method)
+    networks = {name: p.module for name, p in players.items()}
+    batch = {"x": torch.zeros(5, 1), "exit": torch.zeros(5, dtype=torch.int64)}
+    with pytest.raises(ValueError, match=f"{method.__name__}: exit_as must be none of the cond"):
+        players["fake"].loss(networks, batch, generator())
+
+
 def test_told_exits_are_learnt_apart_and_others_in_common():
     student, fake, _ = made(dmd)
     with torch.no_grad():  # the exits have variances that differ

@@ -359,6 +359,7 @@ OTHER = TEACHER.model(paths.RectifiedFlow())
         ({"intervals": "all"}, ValueError, "step_intervals: intervals must be one of"),
         ({"every": 0}, ValueError, "tdm: every must be at least 1, got 0"),
         ({"c": 0.0}, ValueError, "tdm: c must be above 0, got 0.0"),
+        ({"limit": 0.0}, ValueError, "tdm: limit must be above 0, got 0.0"),
         ({"margin": 0.3}, ValueError, "step_intervals: margin must be small enough for the step"),
         ({"least": -1.0}, ValueError, "step_intervals: least must be"),
         ({"law": "renoised", "middle": True}, ValueError, "tdm: middle must be False with the"),
