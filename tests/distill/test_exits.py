@@ -82,11 +82,14 @@ def test_without_a_name_it_is_told_nothing(method):
     assert all(told is None for told in fake.heard)
 
 
-@pytest.mark.parametrize("method", [dmd, sid, flash_dmd])
+@pytest.mark.parametrize("method", [dmd, sid])
 def test_the_exits_name_is_none_of_the_batchs_conditions(method):
-    _, _, players = made(method)
-    networks = {name: p.module for name, p in players.items()}
-    batch = {"x": torch.zeros(5, 1), "exit": torch.zeros(5, dtype=torch.int64)}
+    def model_of(network):
+        return Model(lambda x, t, place=None: network(x, place), RF, "data")
+
+    steps, networks = FewSteps([1.0, 0.5]), {"student": Told(), "fake": Told()}
+    players = method(*networks.values(), model_of, TEACHER, steps, exit_as="place")
+    batch = {"x": torch.zeros(5, 1), "place": torch.zeros(5, dtype=torch.int64)}
     with pytest.raises(ValueError, match=f"{method.__name__}: exit_as must be none of the cond"):
         players["fake"].loss(networks, batch, generator())
 
