@@ -386,3 +386,8 @@ def test_brackets_in_words_are_shown_as_they_are(text):
 
     assert text in printed(done, result(verdict="fails", note=text))
     assert text in printed(print_table, [replace(result(), statement=text)])
+
+
+def test_deep_claims_that_were_not_asked_are_counted_apart_on_the_page(tmp_path):
+    write_html([result("C8"), result("C9", "deep", deep=True)], tmp_path / "r.html")
+    assert "<div>1 of 1 hold, 1 deep</div>" in (tmp_path / "r.html").read_text(encoding="utf-8")

@@ -62,11 +62,12 @@ def _overview(name: str, results: Sequence[Result]) -> str:
         f'<a class="cell {_class(r)}" href="#{name}-{r.claim}" title="{escape(r.statement)}">{r.claim}</a>'
         for r in results
     )
-    held = sum(r.verdict == "holds" for r in results)
+    held, deep = (sum(r.verdict == verdict for r in results) for verdict in ("holds", "deep"))
+    left = f", {deep} deep" if deep else ""  # not asked in this run: their last verdict is below
     return (
         f'<div class="row"><div><b><a href="#{name}">{escape(name)}</a></b>'
         f"<small>{escape(_title(name))}</small></div>"
-        f"<div>{held} of {len(results)} hold</div>"
+        f"<div>{held} of {len(results) - deep} hold{left}</div>"
         f'<div class="cells">{cells}</div></div>'
     )
 
