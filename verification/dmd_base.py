@@ -41,7 +41,7 @@ from fewtheory.distill.theory.two_time_scale import fake_steps, monotone_step, t
 from fewtheory.metrics import gaussian_kl
 from fewtheory.model import Model, guided
 from fewtheory.paths import EDM, RectifiedFlow, Trigonometric, VPLinear
-from fewtheory.suites._students import Line
+from fewtheory.suites._torch import Line
 from fewtheory.testbeds import Gaussian, mixture_1d
 from fewtheory.verify import (
     Evidence,

@@ -32,7 +32,7 @@ from fewtheory.distill.theory.linear_world import fisher_divergence, kl_from_fis
 from fewtheory.distill.theory.score_identity import minor_mass, protein_times, sid_basin, sid_slope
 from fewtheory.model import Level, Model
 from fewtheory.paths import EDM, RectifiedFlow
-from fewtheory.suites._students import Line
+from fewtheory.suites._torch import Line
 from fewtheory.testbeds import Gaussian, mixture_1d
 from fewtheory.train import cosine_decay
 from fewtheory.verify import (

@@ -1,4 +1,4 @@
-"""The networks of training claims that several suites share. Not a suite."""
+"""The torch half of what suites share: the networks of training claims. Not a suite."""
 
 from __future__ import annotations
 
