@@ -24,7 +24,8 @@ from fewtheory.testbeds.chain import GaussianChain, centred
 BEADS, BOND, PERSISTENCE = 8, 0.38, 0.6  # nanometres between C-alpha atoms
 GAMMAS = (1.0, 0.7, 0.45)
 COUNTS = (1, 2, 4)
-STEPS, BATCH = 1200, 128
+STEPS, BATCH = 1500, 256  # of the loop for each exit: a step trains one of them
+EVERY = 4  # moves of the fake score for one of the student: less, and later exits outrun it
 PATH = ft.paths.RectifiedFlow()
 
 
@@ -49,20 +50,21 @@ class LinearSteps(nn.Module):
 class GaussianDenoiser(nn.Module):
     """The exact denoiser of chains of covariance L L', L free: a fake score that can be exact.
 
-    One L for each exit that it can be told. They start as the teacher's, a little wider: singular
-    ones would not move along all directions.
+    One L for each exit that it can be told. They start as the teacher's, a little wider (a singular
+    one would not move along all directions), and move by factors on the right: a step of the
+    optimiser is as long along a stiff direction as along a loose one.
     """
 
     def __init__(self, cov: np.ndarray, exits: int) -> None:
         super().__init__()
         wider = cov + 1e-3 * np.trace(cov) / BEADS * np.eye(BEADS)
-        root = torch.tensor(np.linalg.cholesky(wider))
-        self.roots = nn.Parameter(root.repeat(exits, 1, 1))
+        self.start = torch.tensor(np.linalg.cholesky(wider))
+        self.factors = nn.Parameter(torch.eye(BEADS, dtype=torch.float64).repeat(exits, 1, 1))
 
     def forward(
         self, x: torch.Tensor, t: torch.Tensor, exit: torch.Tensor | None = None
     ) -> torch.Tensor:
-        root = self.roots[0 if exit is None else int(exit[0])]
+        root = self.start @ self.factors[0 if exit is None else int(exit[0])]
         cov, u = root @ root.T, t[:, None, None]
         alpha, sigma = 1 - u, u
         seen = alpha**2 * cov + sigma**2 * torch.eye(BEADS, dtype=cov.dtype)
@@ -86,10 +88,10 @@ def student(count: int, a: float, told: bool, seed: int = 0) -> tuple[LinearStep
     network, fake = LinearSteps(steps.times, chain.cov), GaussianDenoiser(chain.cov, count)
     settings = [
         {
-            "optimizer": functools.partial(torch.optim.Adam, lr=rate, betas=(0.9, 0.999)),
-            "schedule": ft.train.cosine_decay(STEPS, warmup=100, last=0.01),
+            "optimizer": functools.partial(torch.optim.Adam, lr=rate, betas=(0.0, 0.99)),
+            "schedule": ft.train.cosine_decay(count * STEPS, warmup=100, last=0.01),
         }
-        for rate in (3e-3, 1e-2)
+        for rate in (1e-2, 2e-2)
     ]
     players = sid(
         network,
@@ -101,7 +103,7 @@ def student(count: int, a: float, told: bool, seed: int = 0) -> tuple[LinearStep
         weight=signal,
         levels=log_uniform_times(0.02, 0.98),
         fake_weight=signal,
-        every=1,
+        every=EVERY,
         exit_as="exit" if told else None,
         student_settings={**settings[0], "ema": 0.99},
         fake_settings=settings[1],
@@ -112,7 +114,7 @@ def student(count: int, a: float, told: bool, seed: int = 0) -> tuple[LinearStep
 
     began = time.process_time()
     rng = torch.Generator().manual_seed(seed)
-    fitted = ft.train.fit(players, data, STEPS, rng=rng, batch=BATCH)
+    fitted = ft.train.fit(players, data, count * STEPS, rng=rng, batch=BATCH)
     average: Any = fitted.averages["student"]
     return average, steps, time.process_time() - began
 
