@@ -182,7 +182,7 @@ def test_a_critic_is_its_network_with_a_logit():
     assert torch.equal(critic(x, t), network(x, t))
     expected = critic.head(network.body(x)).flatten()
     assert torch.equal(critic.logits(as_model(critic), x, t), expected)
-    copied = copy.deepcopy(critic)  # as an average does: the hook goes with the copy
+    copied = copy.deepcopy(critic)  # as an average does
     with torch.no_grad():
         copied.network.body[0].weight.zero_()
     assert not torch.equal(copied.logits(as_model(copied), x, t), expected)
@@ -197,6 +197,29 @@ def test_a_critic_pools_over_positions():
     x = torch.randn(5, 2, 3, 3, generator=generator())
     found = critic.logits(model, x, torch.full((5,), 0.5)).detach()
     assert found == pytest.approx(network(x).mean((2, 3)).flatten().detach(), abs=1e-6)
+
+
+def test_a_critic_of_a_transformer_pools_over_its_positions():
+    network = nn.Sequential(nn.Linear(3, 5))
+    critic = Critic(network, "0", head=nn.Identity(), channels_last=True)
+    model = Model(lambda x, t: critic(x), RF, "data")
+    x = torch.randn(2, 7, 3, generator=generator())
+    found = critic.logits(model, x, torch.full((2,), 0.5)).detach()
+    assert found == pytest.approx(network(x).mean(1).flatten().detach(), abs=1e-6)  # float32
+
+
+def test_a_critic_keeps_no_features_of_a_call():
+    network = Small()
+    critic = Critic(network, "body", channels=8)
+    critic.logits(as_model(critic), torch.ones(3, 1, dtype=torch.float64), torch.full((3,), 0.5))
+    assert not network.body._forward_hooks
+
+
+def test_a_network_that_does_not_pass_the_layer_is_named():
+    critic = Critic(Small(), "body", channels=8)
+    model = Model(lambda x, t: x, RF, "data")
+    with pytest.raises(ValueError, match=r"Critic.logits: model must be one that calls the layer"):
+        critic.logits(model, torch.ones(3, 1), torch.full((3,), 0.5))
 
 
 def test_adversarial_terms_are_added_with_their_weights():
@@ -271,6 +294,7 @@ def test_bad_input_is_named_before_any_work(settings, error, message):
     ("settings", "message"),
     [
         ({"layer": "tail"}, r"Critic: layer must be one of \['body'"),
+        ({"layer": 0, "channels": 8}, r"Critic: layer must be one of \['body'"),
         ({"layer": "body"}, "Critic: channels must be given, or a head"),
         ({"layer": "body", "channels": 8, "head": nn.Identity()}, "channels must be given, or"),
     ],

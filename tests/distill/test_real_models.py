@@ -10,7 +10,16 @@ from torch.nn.functional import softplus
 import fewtheory as ft
 from fewtheory.adapters import lora
 from fewtheory.arrays import standard_normal
-from fewtheory.distill import FewSteps, dmd_gradient, phases, sample, sample_phases, train_phases
+from fewtheory.distill import (
+    Critic,
+    FewSteps,
+    dmd,
+    dmd_gradient,
+    phases,
+    sample,
+    sample_phases,
+    train_phases,
+)
 from fewtheory.train import fit
 from fewtheory.train.denoising import regression_loss
 
@@ -518,6 +527,49 @@ def test_adapters_are_trained_and_the_backbone_is_not(reals, players, name, meth
     plain = real.model(lora.merged(fitted.averages["student"]))
     drawn, again = (sample(m, steps, x, rng=seeded(), **data) for m in (model, plain))
     torch.testing.assert_close(drawn, again, **CLOSE)
+
+
+CRITICS = [("UNet2DConditionModel", "conv_norm_out"), ("SD3Transformer2DModel", "norm_out")]
+
+
+@pytest.mark.parametrize(("name", "layer"), CRITICS)
+def test_a_critic_on_an_adapter_is_that_of_the_network_with_the_weights_merged(reals, name, layer):
+    real = reals[name]
+    network, made = adapted(real)
+    settings = {"channels": 8 if "UNet" in name else 16, "channels_last": "UNet" not in name}
+    shared = network.get_submodule(layer)
+    critic = Critic(made["fake"], shared, **settings)
+    plain = Critic(lora.merged(made["fake"]).requires_grad_(True), layer, **settings)
+    plain.head.load_state_dict(critic.head.state_dict())
+    cond = real.batch(2, WIDE)
+    x, t, logits = cond.pop("x"), torch.full((2,), 0.4, dtype=WIDE), []
+    for one in (critic, copy.deepcopy(critic), plain):
+        logits.append(one.logits(real.model(one), x, t, **cond))
+        real.model(network)(x, t, **cond)  # the layer is the teacher's too
+    for found in logits[:2]:
+        torch.testing.assert_close(found, logits[2], **CLOSE)
+    logits[0].sum().backward()
+    of_head = torch.autograd.grad(logits[2].sum(), plain.head.parameters())
+    for p, expected in zip(critic.head.parameters(), of_head, strict=True):
+        torch.testing.assert_close(p.grad, expected, **CLOSE)
+    assert max(float(p.grad.abs().max()) for p in made["fake"].parameters()) > 0
+    assert not shared._forward_hooks
+
+
+@pytest.mark.parametrize(("name", "layer"), CRITICS)
+def test_dmd2_trains_a_critic_on_an_adapter(reals, name, layer):
+    real = reals[name]
+    network, made = adapted(real)
+    settings = {"channels": 8 if "UNet" in name else 16, "channels_last": "UNet" not in name}
+    critic = Critic(made["fake"], network.get_submodule(layer), **settings)
+    kept = {key: value.clone() for key, value in network.state_dict().items()}
+    before = copy.deepcopy(critic.state_dict())
+    assert not any(key.startswith("layer") for key in before)  # the backbone's, not its own
+    steps, teacher = FewSteps([0.9, 0.5]), real.model(network)
+    moving = dmd(made["student"], critic, real.model, teacher, steps, adversarial=(0.1, 0.1))
+    fit(moving, real.batch(4, WIDE), 2, rng=seeded(), batch=2)
+    assert not any(torch.equal(v, before[k]) for k, v in critic.state_dict().items())
+    assert all(torch.equal(v, kept[k]) for k, v in network.state_dict().items())
 
 
 @pytest.mark.parametrize("name", ["UNet2DConditionModel", "SD3Transformer2DModel"])

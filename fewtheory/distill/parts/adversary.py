@@ -14,6 +14,9 @@ of one paper has no minimum. Sheets `dmd-base`, "GAN term", C7, `flash-dmd`, C8.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -69,51 +72,102 @@ def ideal_gradient(
     return (1 / (1 + xp.exp(-difference)))[:, None] * (score_q - score_p)
 
 
+@contextmanager
+def outputs(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, torch.Tensor]]:
+    """What these layers give, by name, while their network is called inside.
+
+    Of a layer that is called twice the last; of one with several outputs the first.
+
+    >>> net = nn.Sequential(nn.Linear(2, 3), nn.Tanh())
+    >>> with outputs({"first": net[0]}) as seen:
+    ...     out = net(torch.zeros(5, 2))
+    >>> seen["first"].shape
+    torch.Size([5, 3])
+    """
+    seen: dict[str, torch.Tensor] = {}
+    hooks = [
+        layer.register_forward_hook(partial(_kept, seen, name)) for name, layer in layers.items()
+    ]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _kept(
+    seen: dict[str, torch.Tensor], name: str, module: nn.Module, inputs: Any, output: Any
+) -> None:
+    seen[name] = output[0] if isinstance(output, tuple) else output
+
+
+def pooled(features: torch.Tensor, channels_last: bool = False) -> torch.Tensor:
+    """The mean over positions: (n, channels, ..) -> (n, channels), or (n, .., channels).
+
+    >>> pooled(torch.ones(2, 3, 8, 8)).shape, pooled(torch.ones(2, 64, 3), True).shape
+    (torch.Size([2, 3]), torch.Size([2, 3]))
+    """
+    if features.ndim <= 2:
+        return features
+    return features.flatten(1, -2).mean(1) if channels_last else features.flatten(2).mean(2)
+
+
+class _Borrowed:
+    """A layer of another network: no part of the critic, and the same for its copies."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.layer = layer
+
+    def __deepcopy__(self, memo: Any) -> _Borrowed:
+        return self
+
+
 class Critic(nn.Module):
     """A fake-score network with a critic's head on one of its layers, as in DMD2.
 
     network: called as before (`forward` is its own); layer: the name of a submodule whose output is
-    the features; head: of the features pooled over positions, (n, channels) -> (n, 1), made as
-    silu and one linear map of `channels` where None. As a player's module
-    it moves the network and the head together. Raises ValueError or TypeError by name.
+    the features, or, of a network that borrows another's layers (`adapters.lora`), that layer
+    itself; head: of the features pooled over positions, (n, channels) -> (n, 1), made as silu and
+    one linear map of `channels` where None. channels_last: a transformer's features, (n, positions,
+    channels). As a player's module it moves the network and the head together. Raises ValueError or
+    TypeError by name.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        layer: str,
+        layer: str | nn.Module,
         *,
         channels: int | None = None,
         head: nn.Module | None = None,
+        channels_last: bool = False,
     ) -> None:
         super().__init__()
         if not isinstance(network, nn.Module):
             raise TypeError(f"Critic: network must be a torch module, got {network!r}")
-        known = dict(network.named_modules())
-        if layer not in known or not layer:
-            raise fail("Critic", "layer", f"one of {[name for name in known if name]}", layer)
+        known = [name for name, _ in network.named_modules() if name]
+        if not isinstance(layer, nn.Module) and layer not in known:
+            raise fail("Critic", "layer", f"one of {known}, or a layer that it borrows", layer)
         if (channels is None) == (head is None):
             raise fail("Critic", "channels", "given, or a head in its place", channels)
-        self.network, self.layer = network, layer
+        self.network, self.channels_last = network, channels_last
+        self.layer = layer if isinstance(layer, str) else _Borrowed(layer)
         like = next(network.parameters())
         made = head or nn.Sequential(nn.SiLU(), nn.Linear(channels or 1, 1))
         self.head = made.to(like.device, like.dtype)
-        self._features: torch.Tensor | None = None
-        known[layer].register_forward_hook(self._keep)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The network's own output."""
         return self.network(*args, **kwargs)
 
-    def _keep(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        self._features = output[0] if isinstance(output, tuple) else output
-
     def logits(self, model: Model, x: torch.Tensor, t: torch.Tensor, **cond: Any) -> torch.Tensor:
         """l(x_t, t), (n,): `model` is this network's, whose call passes the layer."""
-        self._features = None
-        model(x, t, **cond)
-        if self._features is None:
+        named = isinstance(self.layer, str)
+        layer = self.network.get_submodule(self.layer) if named else self.layer.layer
+        with outputs({"layer": layer}) as seen:
+            model(x, t, **cond)
+        if not seen:
             raise fail("Critic.logits", "model", f"one that calls the layer {self.layer!r}", model)
-        features, self._features = self._features, None
-        pooled = features.flatten(2).mean(2) if features.ndim > 2 else features
-        return self.head(pooled).flatten()
+        features = pooled(seen["layer"], self.channels_last)
+        weight = next(self.head.parameters(), features)  # an adapter's: wider than its backbone's
+        return self.head(features.to(weight.dtype)).flatten()

@@ -10,13 +10,12 @@ samples, and leaves the fake score to denoising alone. Flash-DMD (arXiv 2511.205
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
 
 from ...errors import fail, integer
+from .adversary import outputs, pooled
 
 
 class FeatureCritic(nn.Module):
@@ -43,18 +42,14 @@ class FeatureCritic(nn.Module):
             allowed = f"from {[name for name in known if name]} to their channels"
             raise fail("FeatureCritic", "layers", allowed, dict(layers))
         self.network = network.requires_grad_(False).eval()
-        self.channels_last, self._features = channels_last, dict[str, torch.Tensor]()
+        self.channels_last = channels_last
         like = next(network.parameters(), torch.zeros(()))
         heads = []
-        for name, channels in layers.items():
+        for channels in layers.values():
             integer("FeatureCritic", "layers", channels, 1)
             head = nn.Sequential(nn.Linear(channels, channels), nn.SiLU(), nn.Linear(channels, 1))
             heads.append(head.to(like.device, like.dtype))
-            known[name].register_forward_hook(partial(self._keep, name))
         self.names, self.heads = tuple(layers), nn.ModuleList(heads)
-
-    def _keep(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        self._features[name] = output[0] if isinstance(output, tuple) else output
 
     def train(self, mode: bool = True) -> FeatureCritic:
         """The heads alone change their mode: the features are frozen."""
@@ -64,19 +59,11 @@ class FeatureCritic(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """l(x), (n,)."""
-        self._features.clear()
-        self.network(x)
-        if missing := [name for name in self.names if name not in self._features]:
+        with outputs({name: self.network.get_submodule(name) for name in self.names}) as seen:
+            self.network(x)
+        if missing := [name for name in self.names if name not in seen]:
             raise fail("FeatureCritic", "layers", "called by the network", missing)
         total = torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)
         for name, head in zip(self.names, self.heads, strict=True):
-            total = total + head(self._pooled(self._features[name])).flatten()
-        self._features.clear()
+            total = total + head(pooled(seen[name], self.channels_last)).flatten()
         return total
-
-    def _pooled(self, features: torch.Tensor) -> torch.Tensor:
-        if features.ndim <= 2:
-            return features
-        return (
-            features.flatten(1, -2).mean(1) if self.channels_last else features.flatten(2).mean(2)
-        )
