@@ -197,7 +197,7 @@ def _run_of(row: dict[str, Any]) -> Run:
     return Run(**{name: row[name] for name in Run.__dataclass_fields__})
 
 
-def computed(jobs: int | None, kept: Path, few: int | None = None) -> None:
+def computed(jobs: int, kept: Path, few: int | None = None) -> None:
     """Train what the file does not hold; each model is written when it is done, with all others."""
     rows: list[dict[str, Any]] = []
     if kept.is_file():
@@ -230,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--from-json", action="store_true", help="fit the laws and make the page alone"
     )
-    parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: joblib's)")
+    parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="default: one a core")
     parser.add_argument("--fresh", action="store_true", help="train what is there again")
     parser.add_argument("--few", type=int, metavar="N", help="train at most N models")
     arguments = parser.parse_args(argv)

@@ -78,7 +78,7 @@ def tasks(seed: int, unet: bool) -> list[tuple[Key, Callable[..., Row], tuple[An
     return found
 
 
-def computed(jobs: int | None, seed: int, unet: bool, fresh: bool, few: int | None) -> None:
+def computed(jobs: int, seed: int, unet: bool, fresh: bool, few: int | None) -> None:
     """Train what the file does not hold; each row is written when it is done, with all others."""
     import distilled_chain
 
@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train, unless told to take the JSON as it is, and make the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--from-json", action="store_true", help="make the page alone")
-    parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: joblib's)")
+    parser.add_argument("--jobs", type=int, default=-1, metavar="N", help="default: one a core")
     parser.add_argument("--fresh", action="store_true", help="train what is there again")
     parser.add_argument("--seed", type=int, default=0, metavar="K", help="of all draws")
     parser.add_argument("--few", type=int, metavar="N", help="at most N rows")

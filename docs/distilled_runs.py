@@ -38,7 +38,7 @@ from fewtheory.distill import (
 )
 from fewtheory.train import Player, fit
 
-STEPS = {"mixture": 1000, "product": 600, "digits": 1600, "digits, UNet": 400}
+STEPS = {"mixture": 800, "product": 480, "digits": 1300, "digits, UNet": 400}
 RATE = 2e-4  # the students'
 FASTER = 5.0  # the fake scores' and critics' rate over that: a few of their moves are enough
 EVERY = 2  # moves of the fake score for one of the student
@@ -280,12 +280,16 @@ def run_phased(bench: Bench, **given: Any) -> Draw:
     return lambda n, rng: sample_phases(models, parts, bench.like(n), rng=rng)
 
 
-def run_sid(bench: Bench, a: float) -> Draw:
+def run_sid(bench: Bench, a: float, **given: Any) -> Draw:
     """Score identity distillation."""
     weight = signal if bench.few else "normalised"
-    return _two(
-        bench, sid, bench.renoising(), a=a, weight=weight, levels=bench.levels(), every=EVERY
-    )
+    settings = {"a": a, "weight": weight, "levels": bench.levels(), "every": EVERY, **given}
+    return _two(bench, sid, bench.renoising(), **settings)
+
+
+def run_sid_told(bench: Bench, a: float) -> Draw:
+    """SiD whose fake score is told the exit."""
+    return run_sid(bench, a, fake=bench.network(told=bench.run.steps), exit_as="exit")
 
 
 def run_flash(bench: Bench) -> Draw:
@@ -408,6 +412,7 @@ METHODS: Mapping[str, Method] = {
     "msd, 8 parts": Method(functools.partial(run_msd, count=8), (1,), ()),
     "sid, a = .5": Method(functools.partial(run_sid, a=0.5), (1, 4), ()),
     "sid, a = 1": Method(functools.partial(run_sid, a=1.0)),
+    "sid, a = 1, told the exit": Method(functools.partial(run_sid_told, a=1.0), (2, 4), (4,)),
     "sid, a = 1.2": Method(functools.partial(run_sid, a=1.2), (1, 4), ()),
 }
 
