@@ -151,7 +151,7 @@ class Critic(nn.Module):
         if (channels is None) == (head is None):
             raise fail("Critic", "channels", "given, or a head in its place", channels)
         self.network, self.channels_last = network, channels_last
-        self.layer = layer if isinstance(layer, str) else _Borrowed(layer)
+        self._layer: str | _Borrowed = layer if isinstance(layer, str) else _Borrowed(layer)
         like = next(network.parameters())
         made = head or nn.Sequential(nn.SiLU(), nn.Linear(channels or 1, 1))
         self.head = made.to(like.device, like.dtype)
@@ -162,12 +162,12 @@ class Critic(nn.Module):
 
     def logits(self, model: Model, x: torch.Tensor, t: torch.Tensor, **cond: Any) -> torch.Tensor:
         """l(x_t, t), (n,): `model` is this network's, whose call passes the layer."""
-        named = isinstance(self.layer, str)
-        layer = self.network.get_submodule(self.layer) if named else self.layer.layer
+        at = self._layer
+        layer = self.network.get_submodule(at) if isinstance(at, str) else at.layer
         with outputs({"layer": layer}) as seen:
             model(x, t, **cond)
         if not seen:
-            raise fail("Critic.logits", "model", f"one that calls the layer {self.layer!r}", model)
+            raise fail("Critic.logits", "model", f"one that calls the layer {layer!r}", model)
         features = pooled(seen["layer"], self.channels_last)
         weight = next(self.head.parameters(), features)  # an adapter's: wider than its backbone's
         return self.head(features.to(weight.dtype)).flatten()
