@@ -48,16 +48,16 @@ def page(table: Mapping[str, Any]) -> str:
         f"{len(students)} students, trained by `fewtheory.train.fit` with the players of "
         "`fewtheory.distill` and measured against the truth. Within a world all start as copies of "
         "one network, with the same batches and number of steps of the loop (on digits students of "
-        "four steps have a few more): each exit of a student of four steps has "
-        "about a quarter of the moves of a student of one, so that more steps need not be better "
-        "here. Rates and moves of the fake score are the same too, but for fake "
-        "scores of digits above the end of a step (TDM and phased DMD with two and four steps), "
-        "which are slower. How each method is set up is said in `docs/distilled_runs.py` alone; "
-        "the levels on digits and those slower fake scores were chosen after a look at the same "
-        "distances. `make distilled` trains what the JSON beside this page does not hold (training "
-        f"takes {spent / 3600:.1f} hours of one core for all but the UNet's); `python "
-        "docs/distilled.py --from-json` makes the page. Errors are standard errors over eight "
-        "blocks of samples of one student; another seed of the training moves the numbers more.",
+        "four steps have a few more): each exit of a student of four steps has about a quarter of "
+        "the moves of a student of one, so that more steps need not be better here. Rates and "
+        "moves of the fake score are the same too, but for fake scores of digits above the end of "
+        "a step (TDM and phased DMD with two and four steps), which are slower. How each method is "
+        "set up is said in `docs/distilled_runs.py` alone; the levels on digits, those slower fake "
+        "scores and the lengths of the loops were chosen after a look at the same distances. `make "
+        "distilled` trains what the JSON beside this page does not hold (training takes "
+        f"{spent / 3600:.1f} hours of one core for all but the UNet's); `python docs/distilled.py "
+        "--from-json` makes the page. Errors are standard errors over eight blocks of samples of "
+        "one student; another seed of the training moves the numbers more.",
         "![students by steps](../paper_figs/distilled.png)",
         "## What it shows",
         findings(rows),
