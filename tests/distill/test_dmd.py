@@ -174,10 +174,11 @@ class Small(nn.Module):
         return self.out(self.body(x))
 
 
-def test_a_critic_is_its_network_with_a_logit():
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_critic_is_its_network_with_a_logit(by_name):
     torch.manual_seed(0)
     network = Small()
-    critic = Critic(network, "body", channels=8)
+    critic = Critic(network, "body" if by_name else network.body, channels=8)
     x, t = torch.ones(3, 1, dtype=torch.float64), torch.full((3,), 0.5)
     assert torch.equal(critic(x, t), network(x, t))
     expected = critic.head(network.body(x)).flatten()

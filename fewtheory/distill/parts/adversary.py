@@ -145,13 +145,15 @@ class Critic(nn.Module):
         super().__init__()
         if not isinstance(network, nn.Module):
             raise TypeError(f"Critic: network must be a torch module, got {network!r}")
-        known = [name for name, _ in network.named_modules() if name]
-        if not isinstance(layer, nn.Module) and layer not in known:
-            raise fail("Critic", "layer", f"one of {known}, or a layer that it borrows", layer)
+        names: dict[Any, str] = {module: name for name, module in network.named_modules() if name}
+        at = names.get(layer, layer)  # of its own layers the name: a copy has its own, too
+        if not isinstance(at, nn.Module) and at not in names.values():
+            allowed = f"one of {[*names.values()]}, or a layer that it borrows"
+            raise fail("Critic", "layer", allowed, layer)
         if (channels is None) == (head is None):
             raise fail("Critic", "channels", "given, or a head in its place", channels)
         self.network, self.channels_last = network, channels_last
-        self._layer: str | _Borrowed = layer if isinstance(layer, str) else _Borrowed(layer)
+        self._layer: str | _Borrowed = at if isinstance(at, str) else _Borrowed(at)
         like = next(network.parameters())
         made = head or nn.Sequential(nn.SiLU(), nn.Linear(channels or 1, 1))
         self.head = made.to(like.device, like.dtype)
